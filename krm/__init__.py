@@ -1,0 +1,1 @@
+"""Kubernetes Resource Monitor: a cache of cluster state that says how true each answer is."""

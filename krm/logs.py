@@ -1,0 +1,78 @@
+"""Log lines that people and machines can read: one line a record, control characters escaped, length bounded.
+
+Messages are constant; what varies goes into ``extra`` fields. Object bodies, tokens and variables are never logged.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+from typing import Final, TextIO
+
+MAX_LINE: Final = 2_048
+"""Bytes of a line before it is cut: a log must not grow with what a stranger sends."""
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and not name.startswith("_")}
+
+
+def escape(text: str) -> str:
+    """``text`` with control characters spelled out, so that it can neither forge a line nor drive a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _when(record: logging.LogRecord) -> str:
+    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {"time": _when(record), "level": record.levelname.lower(), "logger": record.name}
+        line["message"] = record.getMessage()
+        line |= {
+            name: value if isinstance(value, int | float | bool | None) else str(value)
+            for name, value in _fields(record).items()
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        text = json.dumps(line, ensure_ascii=True)
+        if len(text) <= MAX_LINE:
+            return text
+        longest = max((name for name in line if name != "time"), key=lambda name: len(str(line[name])))
+        line[longest] = str(line[longest])[: MAX_LINE // 4] + "...(cut)"
+        return json.dumps(line, ensure_ascii=True)[: 2 * MAX_LINE]
+
+
+class TextFormatter(logging.Formatter):
+    """``time level logger message field=value ...`` for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        parts = [_when(record), f"{record.levelname.lower():7}", record.name, record.getMessage()]
+        parts += [f"{name}={value}" for name, value in _fields(record).items()]
+        if record.exc_info:
+            parts.append(self.formatException(record.exc_info).replace("\n", " | "))
+        text = escape(" ".join(parts))
+        return text if len(text) <= MAX_LINE else text[:MAX_LINE] + "...(cut)"
+
+
+def configure(log_format: str | None, level: str, stream: TextIO | None = None) -> None:
+    """Send everything to ``stream`` (stderr), as ``text`` or ``json``; None is text on a terminal, else json."""
+    target = stream or sys.stderr
+    chosen = log_format or ("text" if target.isatty() else "json")
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(TextFormatter() if chosen == "text" else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Libraries that log each request or each query text would fill the log with what callers send.
+    for noisy in ("aiohttp.access", "strawberry.execution", "httpx", "httpx2", "kubernetes", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)

@@ -1,0 +1,129 @@
+"""What KRM computes of an object when it arrives: the derived columns of its kind.
+
+The registry names the columns; this module knows what they mean. A value that cannot be computed (a malformed quantity)
+is None, never an error: a bad object must not stop the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from krm.objects import quantities
+from krm.objects.quantities import Quantity
+from krm.resources import Resource
+
+Object = Mapping[str, Any]
+Amounts = dict[str, Quantity]
+
+
+def columns(resource: Resource, obj: Object) -> tuple[Any, ...]:
+    """Values of ``resource.columns`` for ``obj`` (decoded JSON), in their order; None where there is none."""
+    computed = _COMPUTED[resource.plural](obj) if resource.plural in _COMPUTED else {}
+    return tuple(
+        computed.get(column.name) if column.path is None else _scalar(at(obj, column.path))
+        for column in resource.columns
+    )
+
+
+def at(obj: Any, path: str) -> Any:
+    """The value at a plain dotted path, None where a step is missing."""
+    for step in path.split("."):
+        if not isinstance(obj, Mapping):
+            return None
+        obj = obj.get(step)
+    return obj
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+def pod_requests(pod: Object) -> Mapping[str, Quantity]:
+    """What the scheduler counts for a pod, by resource name, exactly.
+
+    The larger of (containers + restartable init containers) and of the peak while init containers run one after
+    another, each beside the restartable ones started before it; then requests of the pod as a whole in place of the
+    sum where they are given; then the pod's overhead on top. Source: component-helpers/resource (Kubernetes 1.34+).
+    """
+    spec = _mapping(pod.get("spec"))
+    total: Amounts = {}
+    for container in _mappings(spec.get("containers")):
+        _add(total, _requests(container))
+    restartable: Amounts = {}
+    peak: Amounts = {}
+    for container in _mappings(spec.get("initContainers")):
+        asked = dict(_requests(container))
+        if container.get("restartPolicy") == "Always":
+            _add(total, asked)
+            _add(restartable, asked)
+            asked = dict(restartable)
+        else:
+            _add(asked, restartable)
+        _raise_to(peak, asked)
+    _raise_to(total, peak)
+    total |= _requests(spec)
+    overhead = _quantities(spec.get("overhead"))
+    _add(total, overhead)
+    return total
+
+
+def claims(pod: Object) -> list[str]:
+    """Names of the claims that a pod mounts, ephemeral ones under the name that Kubernetes gives them."""
+    name = at(pod, "metadata.name")
+    names: list[str] = []
+    for volume in _mappings(_mapping(pod.get("spec")).get("volumes")):
+        claim = at(volume, "persistentVolumeClaim.claimName")
+        if volume.get("ephemeral") is not None:
+            claim = f"{name}-{volume.get('name')}"
+        if isinstance(claim, str) and claim not in names:
+            names.append(claim)
+    return names
+
+
+def _pod(pod: Object) -> dict[str, Any]:
+    try:
+        amounts = pod_requests(pod)
+    except ValueError:
+        return {"persistentVolumeClaims": claims(pod)}
+    gpus = [amount for name, amount in amounts.items() if name.endswith("/gpu")]
+    return {
+        "requests.cpu": _shown(amounts.get("cpu")),
+        "requests.memory": _shown(amounts.get("memory")),
+        "requests.gpu": _shown(sum(gpus[1:], gpus[0])) if gpus else None,
+        "persistentVolumeClaims": claims(pod),
+    }
+
+
+_COMPUTED: Final[Mapping[str, Callable[[Object], dict[str, Any]]]] = {"pods": _pod}
+
+
+def _shown(amount: Quantity | None) -> str | None:
+    return None if amount is None else quantities.text(amount)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> Iterable[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _quantities(amounts: Any) -> Mapping[str, Quantity]:
+    return {name: quantities.parse(amount) for name, amount in _mapping(amounts).items()}
+
+
+def _requests(container: Mapping[str, Any]) -> Mapping[str, Quantity]:
+    return _quantities(at(container, "resources.requests"))
+
+
+def _add(total: Amounts, more: Mapping[str, Quantity]) -> None:
+    for name, amount in more.items():
+        total[name] = total[name] + amount if name in total else amount
+
+
+def _raise_to(total: Amounts, floor: Mapping[str, Quantity]) -> None:
+    for name, amount in floor.items():
+        if name not in total or amount.value > total[name].value:
+            total[name] = amount

@@ -1,0 +1,38 @@
+"""Resource versions: text outside, compared as integers of any size inside one resource.
+
+Kubernetes promises that order for one resource only (stable since 1.35), and versions may be as large as 128 bits;
+so never a float, never int64, never across resources.
+"""
+
+from __future__ import annotations
+
+import re
+
+_VALID = re.compile(r"[1-9][0-9]{0,38}", re.ASCII)
+
+
+def is_valid(version: str) -> bool:
+    """Whether ``version`` is one that an API server gives: decimal digits, no leading zero, not "0", at most 39."""
+    return _VALID.fullmatch(version) is not None
+
+
+def parse(version: str) -> int:
+    """``version`` as an integer. Raises ``ValueError`` if it is not valid."""
+    if not is_valid(version):
+        raise ValueError(f"{version[:50]!r} is not a resource version: decimal digits without leading zero, at most 39")
+    return int(version)
+
+
+def order(version: str) -> tuple[int, str]:
+    """What valid versions sort by: the same order as their integers, without making them. Empty sorts first."""
+    return (len(version), version)
+
+
+def newer(one: str, other: str) -> bool:
+    """Whether ``one`` is a later version than ``other``; the empty version is older than every other."""
+    return (len(one), one) > (len(other), other)
+
+
+def latest(one: str, other: str) -> str:
+    """The later of two versions."""
+    return one if newer(one, other) else other
