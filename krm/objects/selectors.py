@@ -153,8 +153,7 @@ def key_problem(key: str) -> str | None:
     parts = key.split("/")
     if len(parts) > 2:
         return (
-            f"a qualified name {_NAME_TEXT} with an optional DNS subdomain prefix and '/' "
-            "(e.g. 'example.com/MyName')"
+            f"a qualified name {_NAME_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
         )
     if len(parts) == 2:
         if not parts[0]:
@@ -290,9 +289,7 @@ class _LabelParser:
 
     @staticmethod
     def _unexpected(token: _Token, expected: str, separator: str = ", expected: ") -> SelectorError:
-        return SelectorError(
-            f"unable to parse requirement: found '{token.text}'{separator}{expected}", token.position
-        )
+        return SelectorError(f"unable to parse requirement: found '{token.text}'{separator}{expected}", token.position)
 
     def _requirement(self) -> Requirement:
         negated = self._peek().text == "!"
@@ -333,8 +330,7 @@ class _LabelParser:
         for index, value in enumerate(sorted(values, key=lambda token: token.text)):
             if (problem := value_problem(value.text)) is not None:
                 raise SelectorError(
-                    f"unable to parse requirement: values[{index}][{key}]: Invalid value: "
-                    f'"{value.text}": {problem}',
+                    f'unable to parse requirement: values[{index}][{key}]: Invalid value: "{value.text}": {problem}',
                     value.position,
                 )
         return Requirement(key=key, operator=operator, values=tuple(sorted({value.text for value in values})))
@@ -398,9 +394,7 @@ def _field_requirement(text: str, start: int, term: str) -> FieldRequirement:
             if term.startswith(symbol, at):
                 path = term[:at]
                 if not path:
-                    raise SelectorError(
-                        f"invalid selector: '{text}'; a field is missing before '{symbol}'", start
-                    )
+                    raise SelectorError(f"invalid selector: '{text}'; a field is missing before '{symbol}'", start)
                 value = _unescape(term[at + len(symbol) :], start + at + len(symbol))
                 return FieldRequirement(path=path, operator=operator, value=value)
     raise SelectorError(f"invalid selector: '{text}'; can't understand '{term}'", start)
@@ -412,17 +406,13 @@ def _unescape(value: str, start: int) -> str:
     for at, character in enumerate(value):
         if escaped:
             if character not in "\\,=":
-                raise SelectorError(
-                    f"invalid field selector: invalid escape sequence: \\{character}", start + at - 1
-                )
+                raise SelectorError(f"invalid field selector: invalid escape sequence: \\{character}", start + at - 1)
             out.append(character)
             escaped = False
         elif character == "\\":
             escaped = True
         elif character in ",=":
-            raise SelectorError(
-                f"invalid field selector: unescaped character in value: {character}", start + at
-            )
+            raise SelectorError(f"invalid field selector: unescaped character in value: {character}", start + at)
         else:
             out.append(character)
     if escaped:

@@ -66,9 +66,7 @@ def test_label_selectors_parse_as_kubernetes_reads_them(
         ("a in (b),(", "unable to parse requirement: found '(', expected: identifier after ','", 9),
     ],
 )
-def test_syntax_errors_carry_the_text_of_kubernetes_and_the_position(
-    text: str, message: str, position: int
-) -> None:
+def test_syntax_errors_carry_the_text_of_kubernetes_and_the_position(text: str, message: str, position: int) -> None:
     with pytest.raises(SelectorError) as caught:
         parse_labels(text)
     assert (caught.value.message, caught.value.position) == (message, position)
@@ -131,9 +129,7 @@ def test_keys_and_values_are_checked_as_kubernetes_checks_them(text: str, part: 
         ("a=1,b=2", {"a": "1"}, False),
     ],
 )
-def test_matching_follows_kubernetes_for_absent_labels_too(
-    text: str, labels: dict[str, str], expected: bool
-) -> None:
+def test_matching_follows_kubernetes_for_absent_labels_too(text: str, labels: dict[str, str], expected: bool) -> None:
     assert parse_labels(text).matches(labels) is expected
 
 
