@@ -1,0 +1,72 @@
+# Every target uses .venv, which is made when it is missing and refreshed when the lock or pyproject.toml changed.
+#   make demo ARGS="--pods 2000"         options of krm demo
+#   make test TESTS=tests/unit           some of the tests
+#   make lock UPGRADE=1                  the newest versions that pyproject.toml allows
+#   PYTHON=/path/to/python make ...      the interpreter that .venv is made with
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+ARGS ?=
+TESTS ?= tests
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	$(if $(UPGRADE),--upgrade)
+
+.PHONY: help
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: runtime dev
+runtime:
+	@.ci/environment demo
+dev:
+	@.ci/environment dev
+
+.PHONY: demo
+demo: runtime ## a simulated cluster, its own Redis, all workers and the API; Ctrl-C ends it
+	@$(BIN)/krm demo $(ARGS)
+
+.PHONY: test
+test: dev ## all tests that CI runs
+	$(BIN)/python -m pytest -m "not bench and not faults" $(TESTS) $(ARGS)
+
+.PHONY: check format-check lint types imports unit
+check: format-check lint types imports unit ## format, lint, types, import contracts, unit tests with coverage
+format-check: dev
+	$(BIN)/ruff format --check .
+lint: dev
+	$(BIN)/ruff check .
+types: dev
+	$(BIN)/mypy
+imports: dev
+	$(BIN)/lint-imports
+# The coverage counts the tests of the store against a real Redis too: without one there is little to see of it.
+unit: dev
+	$(BIN)/python -m pytest -q -m "not bench and not faults" tests/unit $(wildcard tests/integration/store) \
+		--cov --cov-report=term-missing:skip-covered
+
+.PHONY: bench
+bench: dev ## side-by-side benchmarks as a table of ratios
+	$(BIN)/python -m pytest -q -s -m bench tests/bench $(ARGS)
+
+.PHONY: faults
+faults: dev ## faults, load and fuzzing, an hour at most; FAULTS_SCALE=full is the long one
+	$(BIN)/python -m pytest -q -s -m faults tests/faults $(ARGS)
+
+.PHONY: format
+format: dev ## rewrite the code as make check wants it
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: lock
+lock: dev ## renew requirements/ after a change of pyproject.toml
+	$(COMPILE) --extra demo --group dev -o requirements/dev.txt
+	$(COMPILE) --extra demo --group editable -c requirements/dev.txt --no-annotate -o requirements/demo.txt
+
+.PHONY: clean
+clean: ## remove all that the other targets made
+	rm -rf .venv .venv.lock .cache .servers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""What every test may use, and what every test is held to: nothing that it started outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests import servers
+from tests.servers import RedisServer
+from tests.waiting import NotInTimeError, block_until, wait_until
+
+_GRACE_S: Final = 5.0
+
+
+@pytest.fixture(scope="session")
+def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
+    """One real Redis for the whole run (with pytest-xdist: one a process)."""
+    with servers.start_redis() as server:
+        if server.stands_in_because:
+            _say(pytestconfig, f"No redis-server of Debian, testing with krm demo's: {server.stands_in_because}")
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address (unix socket) of a real and empty Redis."""
+    redis_server.empty()
+    return redis_server.url
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of loopback that nothing listens on."""
+    return servers.free_port()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings or the cluster of whoever runs it."""
+    for name in os.environ:
+        if name.startswith("KRM_") or name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    # Servers of the session may start during a test; they are not the test's.
+    before = _children()
+    yield
+    kept = {server.process.pid for server in _session_servers(request)}
+    try:
+        block_until(lambda: not (_children() - before - kept), _GRACE_S)
+    except NotInTimeError:
+        left = [f"{pid} {_command(pid)}" for pid in sorted(_children() - before - kept)]
+        pytest.fail(f"the test left processes: {', '.join(left)}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_task_is_left(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_tasks_end")
+
+
+@pytest.fixture
+async def _tasks_end() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+
+    def left() -> set[asyncio.Task[object]]:
+        return asyncio.all_tasks() - before - {asyncio.current_task()}
+
+    try:
+        await wait_until(lambda: not left(), _GRACE_S)
+    except NotInTimeError:
+        pytest.fail(f"the test left tasks: {[task.get_coro() for task in left()]}", pytrace=False)
+
+
+def _say(config: pytest.Config, line: str) -> None:
+    """Print past the capture of output: it must be seen when all tests pass, too."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        sys.stderr.write(f"\n{line}\n")
+
+
+def _session_servers(request: pytest.FixtureRequest) -> list[RedisServer]:
+    return [request.getfixturevalue("redis_server")] if "redis_server" in request.fixturenames else []
+
+
+def _children() -> set[int]:
+    """The process ids of our children, of whichever thread, ended ones that nobody waited for included."""
+    found: set[int] = set()
+    for listing in Path("/proc/self/task").glob("*/children"):
+        try:
+            found.update(int(pid) for pid in listing.read_text().split())
+        except OSError:  # the thread has ended meanwhile
+            continue
+    return found
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip() or "(ended, never waited for)"
+    except OSError:
+        return "(gone)"

@@ -1,0 +1,49 @@
+"""Waiting for something to become true, with a deadline: the tests' only way to let time pass."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+_PAUSE_S: Final = 0.01
+
+
+class NotInTimeError(AssertionError):
+    """The condition did not become true before the deadline."""
+
+
+async def wait_until(
+    condition: Callable[[], T] | Callable[[], Awaitable[T]], deadline_s: float = 10.0, what: str = ""
+) -> T:
+    """The condition's first true value; it may be a plain function or a coroutine function.
+
+    Raises ``NotInTimeError`` after ``deadline_s``, which names ``what`` and the last value.
+    """
+    ends = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > ends:
+            raise NotInTimeError(f"{what or _name(condition)}: not within {deadline_s} s, last value {value!r}")
+        await asyncio.sleep(_PAUSE_S)
+
+
+def block_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "") -> T:
+    """The same outside of an event loop."""
+    ends = time.monotonic() + deadline_s
+    while not (value := condition()):
+        if time.monotonic() > ends:
+            raise NotInTimeError(f"{what or _name(condition)}: not within {deadline_s} s, last value {value!r}")
+        time.sleep(_PAUSE_S)
+    return value
+
+
+def _name(condition: object) -> str:
+    return getattr(condition, "__qualname__", repr(condition))
