@@ -1,0 +1,209 @@
+"""Headers: what the writers say of their data, and readers check before they believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from krm.errors import CorruptData
+from krm.objects import versions
+
+
+class ListHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Header of one whole, consistent list of a scope."""
+
+    listing: str
+    """Random name of this list; part of the names of its chunks."""
+    scope: str
+    epoch: str
+    listed_at: str
+    """L: the version that all its pages have."""
+    started_ms: int
+    """Redis time before the first page was asked for: every write acknowledged before is in it."""
+    took_s: float
+    rows: int
+    chunks: int
+    digest: str
+    """Sum of the rows' digests modulo 2**64, as decimal digits."""
+    since: str
+    """Name of the list before, whose rows' records are not repeated here; empty when every record is here."""
+
+
+class Missed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stream had not told, found by verification since the table's run began."""
+
+    added: int = 0
+    modified: int = 0
+    deleted: int = 0
+    ghosts: int = 0
+
+
+class ScopeHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one scope of the table stands."""
+
+    scope: str
+    listing: str
+    listed_at: str
+    """L"""
+    verified_at_ms: int
+    took_s: float
+    window_start: str
+    """W0"""
+    window_end: str
+    """W"""
+    contiguous: bool
+
+    @property
+    def complete_at(self) -> str:
+        """C: the version at which the rows of the scope are exact."""
+        return versions.latest(self.window_end, self.listed_at) if self.contiguous else self.listed_at
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """Header of the aggregated table."""
+
+    run: str
+    """Random name of this life of the table."""
+    seq: int
+    change: str
+    """Id of the newest entry of ``changes``; "0-0" before the first."""
+    state: Literal["building", "ready"]
+    rows: int
+    digest: int
+    epoch: str
+    scopes: tuple[ScopeHead, ...]
+    missed: Missed
+    at_ms: int
+    cursor: str = "0-0"
+    """Id of the newest entry of ``events`` that is in the table."""
+    last_event_ms: int | None
+    """When the newest event or bookmark was received (Redis' clock), None before the first."""
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether list and stream meet without a gap, in every scope."""
+        return all(scope.contiguous for scope in self.scopes)
+
+    @property
+    def resource_version(self) -> str:
+        """C of the worst scope."""
+        return min((scope.complete_at for scope in self.scopes), key=versions.order, default="")
+
+    @property
+    def verified_resource_version(self) -> str:
+        """L of the worst scope."""
+        return min((scope.listed_at for scope in self.scopes), key=versions.order, default="")
+
+    @property
+    def verified_at_ms(self) -> int:
+        """When the scope that was verified longest ago was."""
+        return min((scope.verified_at_ms for scope in self.scopes), default=0)
+
+    @property
+    def took_s(self) -> float:
+        """How long the slowest list took."""
+        return max((scope.took_s for scope in self.scopes), default=0.0)
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker says of itself; ``at_ms`` is set by Redis when it is written."""
+
+    role: str
+    at_ms: int = 0
+    state: str = "starting"
+    """starting, running, waiting (another instance writes), failing, forbidden, gone, stopped"""
+    reason: str | None = None
+    connected: bool = False
+    """Streamer: a watch is open and alive in every scope."""
+    lag_s: float | None = None
+    """Streamer: receipt minus what the newest live events say of their time, corrected by the skew."""
+    interval_s: float | None = None
+    """Verifier: from one list to the next."""
+    requests: int = 0
+    """Requests made of the API server since its start."""
+    bytes: int = 0
+    """Bytes received from the API server since its start."""
+    events: int = 0
+    restarts: int = 0
+    """Streamer: how often a watch had to be opened again for another reason than the server's timeout."""
+    malformed: int = 0
+
+
+_list_head = msgspec.json.Decoder(ListHead)
+_scopes = msgspec.json.Decoder(tuple[ScopeHead, ...])
+_missed = msgspec.json.Decoder(Missed)
+_status = msgspec.json.Decoder(WorkerStatus)
+encode = msgspec.json.Encoder().encode
+
+
+def list_head(data: bytes) -> ListHead:
+    """Decode. Raises ``CorruptData``."""
+    try:
+        return _list_head.decode(data)
+    except msgspec.DecodeError as error:
+        raise CorruptData(f"the header of a verified list does not decode: {error}") from error
+
+
+def table_head(data: Mapping[bytes, bytes]) -> Head | None:
+    """The head out of its hash; None where there is none. Raises ``CorruptData``."""
+    if not data:
+        return None
+    try:
+        if data.get(b"state") != b"ready":
+            return _building(data)
+        return Head(
+            run=data[b"run"].decode(),
+            seq=int(data[b"seq"]),
+            change=data.get(b"change", b"0-0").decode(),
+            state="ready",
+            rows=int(data[b"rows"]),
+            digest=int(data[b"digest"]),
+            epoch=data[b"epoch"].decode(),
+            scopes=_scopes.decode(data[b"scopes"]),
+            missed=_missed.decode(data[b"missed"]),
+            at_ms=int(data[b"at"]),
+            cursor=data[b"cursor"].decode(),
+            last_event_ms=int(data[b"last_event"]) or None,
+        )
+    except (KeyError, ValueError) as error:
+        raise CorruptData(f"the head of the table does not decode: {error!r}") from error
+
+
+def _building(data: Mapping[bytes, bytes]) -> Head:
+    return Head(
+        run=data[b"run"].decode(),
+        seq=int(data[b"seq"]),
+        change=data.get(b"change", b"0-0").decode(),
+        state="building",
+        rows=0,
+        digest=0,
+        epoch="",
+        scopes=(),
+        missed=Missed(),
+        at_ms=int(data.get(b"at", 0)),
+        last_event_ms=None,
+    )
+
+
+def head_fields(head: Head) -> dict[str, Any]:
+    """What a writer stores of ``head``; run, seq, change and time are the script's."""
+    return {
+        "state": head.state,
+        "rows": head.rows,
+        "digest": head.digest,
+        "epoch": head.epoch,
+        "scopes": encode(head.scopes),
+        "missed": encode(head.missed),
+        "cursor": head.cursor,
+        "last_event": head.last_event_ms or 0,
+    }
+
+
+def worker_status(data: bytes, at_ms: int) -> WorkerStatus:
+    """Decode. Raises ``CorruptData``."""
+    try:
+        return msgspec.structs.replace(_status.decode(data), at_ms=at_ms)
+    except msgspec.DecodeError as error:
+        raise CorruptData(f"a worker's status does not decode: {error}") from error

@@ -1,0 +1,161 @@
+"""What the read side asks of Redis, for one resource: the head, the records, the changes, what the workers say.
+
+Only plain read commands, so that the API's Redis user needs no right to write or to run scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from krm.errors import CorruptData
+from krm.resources import Resource
+from krm.store import head as heads
+from krm.store.connect import Store, translated
+from krm.store.head import Head, ListHead, WorkerStatus
+from krm.store.keys import Keys
+
+SLICE: Final = 1_000
+"""Records in one slice of a load."""
+ROLES: Final = ("streamer", "verifier", "aggregator")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of a table: the record of the row after it and before it."""
+
+    id: str
+    """Id in the stream; its first part is Redis' time of it, in ms."""
+    seq: int
+    type: str
+    """ADDED, MODIFIED or DELETED."""
+    uid: str
+    version: str
+    record: bytes
+    """The row after the change; of a deletion the last known state."""
+    previous: bytes
+    """The row before; empty for an addition."""
+    unseen: bool
+    """A deletion that a list found: the final state was not seen."""
+
+    @property
+    def at_ms(self) -> int:
+        """Redis' time of the change."""
+        return int(self.id.split("-", 1)[0])
+
+
+class TableStore:
+    """One resource's data in Redis, for reading. Every call raises ``StoreError``; none waits for ever."""
+
+    def __init__(self, store: Store, cluster: str, resource: Resource) -> None:
+        self.cluster = cluster
+        self.resource = resource
+        self.keys = Keys.of(cluster, resource)
+        self._redis: Any = store.client
+
+    async def head(self) -> Head | None:
+        """The head of the aggregated table, None before the first."""
+        with translated():
+            return heads.table_head(await self._redis.hgetall(self.keys.table))
+
+    async def now_ms(self) -> int:
+        """Redis' clock: the one clock that ages are told by."""
+        with translated():
+            seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def statuses(self) -> Mapping[str, WorkerStatus]:
+        """What each worker said last, by role."""
+        with translated():
+            data = await self._redis.hgetall(self.keys.status)
+        return {
+            role: heads.worker_status(data[role.encode()], int(data.get(f"{role}:at".encode(), 0)))
+            for role in ROLES
+            if role.encode() in data
+        }
+
+    async def list_heads(self) -> Mapping[str, ListHead]:
+        """Headers of the verified lists, by scope."""
+        with translated():
+            data = await self._redis.hgetall(self.keys.verified)
+        return {scope.decode(): heads.list_head(text) for scope, text in data.items()}
+
+    async def chunk(self, listing: str, number: int) -> bytes:
+        """A chunk of a verified list. Raises ``CorruptData`` where it is gone."""
+        with translated():
+            data = await self._redis.get(self.keys.chunk(listing, number))
+        if data is None:
+            raise CorruptData(f"chunk {number} of list {listing} is gone")
+        return bytes(data)
+
+    async def records(self) -> AsyncIterator[list[tuple[str, bytes]]]:
+        """(uid, record) of every row, in slices, while changes go on: apply the changes since to get a table."""
+        cursor = 0
+        while True:
+            with translated():
+                cursor, fields = await self._redis.hscan(self.keys.objects, cursor, count=SLICE)
+            yield [(uid.decode(), record) for uid, record in fields.items()]
+            if cursor == 0:
+                return
+
+    async def last_change(self) -> str:
+        """Id of the newest change, "0-0" for none."""
+        with translated():
+            newest = await self._redis.xrevrange(self.keys.changes, count=1)
+        return newest[0][0].decode() if newest else "0-0"
+
+    async def oldest_change(self) -> str | None:
+        """Id of the oldest change that is kept."""
+        with translated():
+            oldest = await self._redis.xrange(self.keys.changes, count=1)
+        return oldest[0][0].decode() if oldest else None
+
+    async def changes(self, after: str, *, block_ms: int = 0, count: int = SLICE) -> list[Change]:
+        """Changes behind ``after``, oldest first; waits at most ``block_ms`` for one (0: does not wait)."""
+        with translated():
+            found = await self._redis.xread({self.keys.changes: after}, count=count, block=block_ms or None)
+        return [_change(identifier, fields) for identifier, fields in entries(found, self.keys.changes)]
+
+    async def changes_between(self, first: str, last: str, *, count: int = SLICE) -> list[Change]:
+        """Changes from ``first`` to ``last``, both inclusive; "-" and "+" are the ends, "(" excludes."""
+        with translated():
+            found = await self._redis.xrange(self.keys.changes, first, last, count=count)
+        return [_change(identifier, fields) for identifier, fields in found]
+
+    async def dictionaries(self) -> tuple[Mapping[int, bytes], int]:
+        """Compression dictionaries by id, and the id of the current one (0 for none)."""
+        with translated():
+            data = await self._redis.hgetall(self.keys.dictionary)
+        known = {int(name): value for name, value in data.items() if name != b"current"}
+        return known, int(data.get(b"current", 0))
+
+
+def entries(answer: Any, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Entries of one stream in an answer to XREAD, whichever protocol it came by."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        groups = answer.get(key.encode(), [])
+        # RESP3 nests the entries of a stream once more.
+        return groups[0] if groups and isinstance(groups[0], list) else groups
+    for name, found in answer:
+        if name == key.encode():
+            return list(found)
+    return []
+
+
+def _change(identifier: bytes, fields: Mapping[bytes, bytes]) -> Change:
+    try:
+        return Change(
+            id=identifier.decode(),
+            seq=int(fields[b"n"]),
+            type=fields[b"t"].decode(),
+            uid=fields[b"u"].decode(),
+            version=fields[b"v"].decode(),
+            record=fields[b"r"],
+            previous=fields[b"p"],
+            unseen=fields[b"x"] == b"1",
+        )
+    except (KeyError, ValueError) as error:
+        raise CorruptData(f"change {identifier!r} does not decode: {error!r}") from error

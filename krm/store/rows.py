@@ -1,0 +1,178 @@
+"""Row records: one object as it travels through every key, from the worker that received it to the API replica.
+
+A record is made once, by whoever received the object, and is never rewritten. Its head (key, uid, version, labels,
+derived columns) is read without touching the body, which is the object's JSON text, compressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import orjson
+
+from krm import errors
+from krm.objects import derived, versions
+from krm.objects.redact import Cleaner
+from krm.resources import Resource
+from krm.store import envelope
+from krm.store.compression import Compressor
+from krm.store.envelope import Envelope
+
+DIGEST_MODULUS: Final = 2**64
+
+
+class Row(NamedTuple):
+    """One object, as a row of the dataframe."""
+
+    namespace: str
+    """Empty for objects that have none."""
+    name: str
+    uid: str
+    version: str
+    """Its resourceVersion; empty where the API server gave none."""
+    created: str | None
+    labels: Mapping[str, str]
+    owners: tuple[str, ...]
+    """uids of the owners that it references."""
+    columns: tuple[Any, ...]
+    """The derived columns, in the order of ``resource.columns``."""
+    time_streamed: float | None
+    """Unix seconds when a streamer received it; None when a list brought it."""
+    record: bytes
+    """The row record itself."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name)"""
+        return (self.namespace, self.name)
+
+
+class _Head(msgspec.Struct, array_like=True):
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    created: str | None
+    labels: dict[str, str]
+    owners: tuple[str, ...]
+    columns: tuple[Any, ...]
+    time_streamed: float | None
+
+
+_encode_head = msgspec.msgpack.Encoder().encode
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+
+
+class Codec:
+    """Makes and reads the row records of one resource."""
+
+    def __init__(self, resource: Resource, cleaner: Cleaner | None = None) -> None:
+        self.resource = resource
+        self.compressor = Compressor()
+        self._cleaner = cleaner or Cleaner(resource)
+        self._schema = schema(resource)
+        self.malformed = 0
+        """Objects that lacked what every object has (uid, version, well-formed columns); kept, with gaps."""
+
+    def encode(self, raw: bytes | msgspec.Raw, *, time_streamed: float | None = None) -> Row:
+        """The row of an object that the API server sent. Raises ``errors.BadData`` for what is no object with a name.
+
+        What is merely incomplete or odd is kept, with None in its place, and counted in ``malformed``.
+        """
+        text = self._cleaner.clean(raw)
+        obj = _loads(text)
+        head = self._head(obj, time_streamed)
+        how, dictionary, body = self.compressor.compress(text)
+        record = envelope.seal(Envelope(how, self._schema, dictionary, _encode_head(head), body, len(text)))
+        return _row(head, record)
+
+    def _head(self, obj: Mapping[str, Any], time_streamed: float | None) -> _Head:
+        metadata = obj.get("metadata")
+        if not isinstance(metadata, Mapping) or not _text(metadata.get("name")):
+            raise errors.BadData(f"an object of {self.resource.plural} has no name")
+        namespace, name = _text(metadata.get("namespace")), _text(metadata.get("name"))
+        uid, version = _text(metadata.get("uid")), _text(metadata.get("resourceVersion"))
+        if not uid or not versions.is_valid(version):
+            self.malformed += 1
+        labels = metadata.get("labels")
+        owners = metadata.get("ownerReferences")
+        return _Head(
+            namespace=namespace,
+            name=name,
+            # Without a uid the key is the only identity there is.
+            uid=uid or f"{namespace}/{name}",
+            version=version if versions.is_valid(version) else "",
+            created=_text(metadata.get("creationTimestamp")) or None,
+            labels={k: v for k, v in labels.items() if isinstance(v, str)} if isinstance(labels, Mapping) else {},
+            owners=tuple(_text(o.get("uid")) for o in owners if isinstance(o, Mapping))
+            if isinstance(owners, list)
+            else (),
+            columns=derived.columns(self.resource, obj),
+            time_streamed=time_streamed,
+        )
+
+    def decode(self, record: bytes) -> Row:
+        """The row of a record; the body stays compressed. Raises ``CorruptData``, ``UnknownFormat``."""
+        opened = envelope.unseal(record)
+        if opened.schema != self._schema:
+            raise errors.UnknownFormat(
+                f"a stored row of {self.resource.plural} has other columns than this KRM derives; workers and API"
+                " must be of one version"
+            )
+        try:
+            return _row(_decode_head(opened.head), record)
+        except msgspec.DecodeError as error:
+            raise errors.CorruptData(f"the head of a stored row does not decode: {error}") from error
+
+    def body(self, record: bytes) -> bytes:
+        """The object's JSON text. Raises ``CorruptData``, ``MissingDictionary``, ``UnknownFormat``."""
+        opened = envelope.unseal(record)
+        return self.compressor.decompress(opened.compression, opened.dictionary, opened.body, opened.body_size)
+
+
+def _row(head: _Head, record: bytes) -> Row:
+    return Row(
+        head.namespace,
+        head.name,
+        head.uid,
+        head.version,
+        head.created,
+        head.labels,
+        head.owners,
+        head.columns,
+        head.time_streamed,
+        record,
+    )
+
+
+def _loads(text: bytes) -> Mapping[str, Any]:
+    try:
+        obj = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # What orjson alone refuses (lone surrogates) is an odd object, not a broken stream.
+        try:
+            obj = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise errors.BadData(f"not JSON: {error}") from error
+    if not isinstance(obj, dict):
+        raise errors.BadData("not a JSON object")
+    return obj
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def schema(resource: Resource) -> int:
+    """A number that changes with the derived columns of ``resource``: rows of another number are not read."""
+    return zlib.crc32("\n".join(f"{c.name}={c.path}" for c in resource.columns).encode()) & 0xFFFF
+
+
+def digest(uid: str, version: str) -> int:
+    """64 bits that stand for a row; a table's digest is their sum modulo 2**64, whatever the order."""
+    return int.from_bytes(hashlib.blake2b(f"{uid}\0{version}".encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,225 @@
+"""The Lua scripts that write: each checks, in the same step as the write, that the writer still has the right to.
+
+A script is atomic towards other clients but has no rollback, so each checks first and writes only then. They use
+commands of Redis 7.0 and touch keys of one hash tag. Errors that begin with ``KRM`` become ``Fenced`` and ``OutOfStep``.
+
+``fence`` holds, per role, ``<owner>:<token> <deadline in Redis ms>``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_CLOCK: Final = """
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+"""
+
+_HOLD: Final = """
+local function hold(role, holder)
+  local held = redis.call('HGET', KEYS[1], role)
+  return held and string.sub(held, 1, #holder + 1) == holder .. ' '
+end
+"""
+
+_NEWER: Final = """
+local function newer(one, other)
+  return #one > #other or (#one == #other and one > other)
+end
+"""
+
+ACQUIRE: Final = (
+    _CLOCK
+    + """
+-- KEYS fence; ARGV role, owner, lease ms. The token, or minus the ms that another holds it for.
+local now = now_ms()
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+local token = 0
+if held then
+  local owner, number, deadline = string.match(held, '^(.*):(%d+) (%d+)$')
+  if owner then
+    if owner ~= ARGV[2] and tonumber(deadline) > now then return now - tonumber(deadline) end
+    token = tonumber(number)
+  end
+end
+token = token + 1
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%s:%d %d', ARGV[2], token, now + ARGV[3]))
+return token
+"""
+)
+
+BEAT: Final = (
+    _CLOCK
+    + _HOLD
+    + """
+-- KEYS fence, status; ARGV role, holder or '', lease ms, status. 1 if the fence still stands, and the time.
+local now, standing = now_ms(), 1
+if ARGV[2] ~= '' then
+  if hold(ARGV[1], ARGV[2]) then
+    redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %d', ARGV[2], now + ARGV[3]))
+  else
+    standing = 0
+  end
+end
+if standing == 1 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[4], ARGV[1] .. ':at', now) end
+return {standing, now}
+"""
+)
+
+RELEASE: Final = (
+    _HOLD
+    + """
+-- KEYS fence; ARGV role, holder. The token stays, so that the next holder gets a higher one.
+if hold(ARGV[1], ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' 0') end
+return 1
+"""
+)
+
+APPEND: Final = (
+    _HOLD
+    + _NEWER
+    + """
+-- KEYS fence, events, position; ARGV holder, scope, epoch, expected W, new W, most entries, then per entry
+-- type (A M D B G), version, received ms, record. G, a gap or a start, comes first in its batch and sets W0.
+if not hold('streamer', ARGV[1]) then return redis.error_reply('KRMFENCED streamer') end
+local scope, epoch, most = ARGV[2], ARGV[3], tonumber(ARGV[6])
+if ARGV[7] ~= 'G' and redis.call('HGET', KEYS[3], 'end:' .. scope) ~= ARGV[4] then
+  return redis.error_reply('KRMOUTOFSTEP position')
+end
+for i = 7, #ARGV, 4 do
+  redis.call('XADD', KEYS[2], '*', 't', ARGV[i], 's', scope, 'e', epoch, 'v', ARGV[i + 1],
+    'a', ARGV[i + 2], 'r', ARGV[i + 3])
+end
+if ARGV[7] == 'G' then redis.call('HSET', KEYS[3], 'start:' .. scope, ARGV[8], 'epoch:' .. scope, epoch) end
+redis.call('HSET', KEYS[3], 'end:' .. scope, ARGV[5])
+local length = redis.call('XLEN', KEYS[2])
+if length > most then
+  local surplus = length - math.floor(most * 0.99)
+  local lost = {}
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', surplus)) do
+    local f = entry[2]
+    lost[f[4]] = {version = f[8], epoch = f[6]}
+  end
+  redis.call('XTRIM', KEYS[2], 'MAXLEN', '=', length - surplus)
+  for name, last in pairs(lost) do
+    if newer(last.version, redis.call('HGET', KEYS[3], 'start:' .. name) or '') then
+      redis.call('HSET', KEYS[3], 'start:' .. name, last.version)
+      redis.call('XADD', KEYS[2], '*', 't', 'G', 's', name, 'e', last.epoch, 'v', last.version, 'a', '0', 'r', '')
+    end
+  end
+end
+return 1
+"""
+)
+
+TRIM: Final = (
+    _HOLD
+    + _NEWER
+    + """
+-- KEYS fence, events; ARGV holder, most, cursor, then scope, epoch, L, ... Drops leading entries, up to the cursor of
+-- their reader, that an installed list has seen, and those of another epoch. How many it dropped.
+if not hold('streamer', ARGV[1]) then return redis.error_reply('KRMFENCED streamer') end
+local listed, epochs = {}, {}
+for i = 4, #ARGV, 3 do epochs[ARGV[i]] = ARGV[i + 1] listed[ARGV[i]] = ARGV[i + 2] end
+local entries = redis.call('XRANGE', KEYS[2], '-', ARGV[3], 'COUNT', ARGV[2])
+local spent = 0
+for _, entry in ipairs(entries) do
+  local f = entry[2]
+  local at = listed[f[4]]
+  if not at or (f[6] == epochs[f[4]] and newer(f[8], at)) then break end
+  spent = spent + 1
+end
+if spent > 0 then
+  if spent == #entries then
+    redis.call('XTRIM', KEYS[2], 'MINID', '=', entries[spent][1])
+    redis.call('XDEL', KEYS[2], entries[spent][1])
+  else
+    redis.call('XTRIM', KEYS[2], 'MINID', '=', entries[spent + 1][1])
+  end
+end
+return spent
+"""
+)
+
+FLIP: Final = (
+    _HOLD
+    + _NEWER
+    + """
+-- KEYS fence, verified, lists, chunks...; ARGV holder, scope, epoch, L, header. The header before, '' for none, or an
+-- error when a list of the same history that is as new is there already.
+if not hold('verifier', ARGV[1]) then return redis.error_reply('KRMFENCED verifier') end
+local before = redis.call('HGET', KEYS[2], ARGV[2]) or ''
+if before ~= '' then
+  local head = cjson.decode(before)
+  if head.epoch == ARGV[3] and newer(head.listed_at, ARGV[4]) then
+    return redis.error_reply('KRMOUTOFSTEP a newer list is installed')
+  end
+end
+for i = 4, #KEYS do
+  if redis.call('PERSIST', KEYS[i]) == 0 then return redis.error_reply('KRMOUTOFSTEP a chunk is gone') end
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[5])
+redis.call('XADD', KEYS[3], 'MAXLEN', '=', 64, '*', 's', ARGV[2], 'h', ARGV[5])
+return before
+"""
+)
+
+APPLY: Final = (
+    _CLOCK
+    + _HOLD
+    + """
+-- KEYS fence, table, objects, changes, drift; ARGV holder, run, expected seq, most changes, retention ms, drift most,
+-- n, n head fields and values, then per operation: kind, uid, version, record.
+--   ADDED MODIFIED DELETED: a change (DELETED with an empty record: the record before stands in, its end was not seen)
+--   PUT: a row without a change, while a table is built anew;   DRIFT: a line of the drift (in record)
+if not hold('aggregator', ARGV[1]) then return redis.error_reply('KRMFENCED aggregator') end
+local head = redis.call('HMGET', KEYS[2], 'run', 'seq')
+if (head[1] or '') ~= ARGV[2] or (head[2] or '') ~= ARGV[3] then return redis.error_reply('KRMOUTOFSTEP table') end
+local now = now_ms()
+local fields = tonumber(ARGV[7])
+local seq = tonumber(ARGV[3])
+local last = ''
+for i = 8 + fields, #ARGV, 4 do
+  local kind, uid, version, record = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if kind == 'DRIFT' then
+    redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[6], '*', 'd', record)
+  elseif kind == 'PUT' then
+    redis.call('HSET', KEYS[3], uid, record)
+  else
+    local before = redis.call('HGET', KEYS[3], uid) or ''
+    local unseen = '0'
+    if kind == 'DELETED' then
+      redis.call('HDEL', KEYS[3], uid)
+      if record == '' then record = before unseen = '1' end
+    else
+      redis.call('HSET', KEYS[3], uid, record)
+    end
+    seq = seq + 1
+    last = redis.call('XADD', KEYS[4], '*', 't', kind, 'u', uid, 'v', version, 'r', record, 'p', before,
+      'n', string.format('%d', seq), 'x', unseen)
+  end
+end
+redis.call('HSET', KEYS[2], 'at', now, 'seq', string.format('%d', seq), unpack(ARGV, 8, 7 + fields))
+if last ~= '' then
+  redis.call('HSET', KEYS[2], 'change', last)
+  redis.call('XTRIM', KEYS[4], 'MAXLEN', '~', ARGV[4])
+  redis.call('XTRIM', KEYS[4], 'MINID', '~', string.format('%d', now - ARGV[5]))
+end
+return {string.format('%d', seq), last, now}
+"""
+)
+
+BEGIN: Final = (
+    _CLOCK
+    + _HOLD
+    + """
+-- KEYS fence, table, objects, changes; ARGV holder, new run. Withdraws the table and begins another life of it.
+if not hold('aggregator', ARGV[1]) then return redis.error_reply('KRMFENCED aggregator') end
+redis.call('DEL', KEYS[2])
+redis.call('UNLINK', KEYS[3], KEYS[4])
+redis.call('HSET', KEYS[2], 'run', ARGV[2], 'seq', '0', 'state', 'building', 'at', now_ms())
+return 1
+"""
+)
