@@ -1,0 +1,348 @@
+"""Filter trees: read from plain data, checked against the kind, and evaluated over a snapshot of rows.
+
+A condition is answered from the row or from a kept column where possible, and once for each distinct text.
+Relations are followed by the ``Resolver`` that the caller gives; nothing here knows how kinds are related.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any, Final
+
+import msgspec
+import re2
+
+from krm.errors import AnswerError, Code
+from krm.objects.selectors import FieldOperator, FieldRequirement
+from krm.query import arguments, cells, paths
+from krm.query.cells import Turns, View
+from krm.query.paths import FieldPath
+from krm.query.values import Operand, equal
+from krm.resources import Resource
+from krm.store.rows import Row
+
+MAX_NODES: Final = 1_000
+MAX_DEPTH: Final = 32
+MAX_PATTERN: Final = 1_000
+MAX_VALUES: Final = 10_000
+_PATTERN_MEMORY: Final = 4 * 2**20
+
+Test = Callable[[Any], bool]
+Relations = Callable[[Resource, str], Resource | None]
+"""Which kind a relation of a kind leads to; None if there is no such relation."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Condition:
+    """One comparison of one path; ``test`` is asked for a value (None: missing), of ``[*]`` any one must pass."""
+
+    path: FieldPath
+    test: Test
+    is_negated: bool = False
+    texts: frozenset[str] | None = None
+    """Where the condition means "is one of these texts": them, so that an index can answer it."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class All:
+    """Every part must hold."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Either:
+    """One part must hold."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Negation:
+    """The part must not hold."""
+
+    part: Node
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Related:
+    """Some related row must pass the part, or none may."""
+
+    relation: str
+    target: Resource
+    part: Node
+    is_none: bool
+
+
+Node = Condition | All | Either | Negation | Related
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Filter:
+    """A checked filter of one kind."""
+
+    node: Node
+    spec: str
+    """The same as JSON text in one spelling: what cursors are bound to."""
+
+
+def no_relations(_: Resource, __: str) -> Resource | None:
+    """For questions that have no relations."""
+    return None
+
+
+def parse(
+    resource: Resource, spec: Mapping[str, Any], *, relations: Relations = no_relations, argument: str = "where"
+) -> Filter:
+    """The filter that ``spec`` (a ``Filter`` of the API as plain data) means for objects of ``resource``.
+
+    Raises ``AnswerError``: PATH_INVALID, BAD_ARGUMENT.
+    """
+    if not isinstance(spec, Mapping):
+        raise arguments.bad(argument, "a Filter is an object")
+    harmless = arguments.json(argument, dict(spec))
+    reader = _Reader(relations, argument)
+    node = reader.node(resource, harmless, 0)
+    return Filter(node, msgspec.json.encode(harmless, order="deterministic").decode())
+
+
+class _Reader:
+    def __init__(self, relations: Relations, argument: str) -> None:
+        self._relations = relations
+        self._argument = argument
+        self._nodes = 0
+
+    def node(self, resource: Resource, spec: Any, depth: int) -> Node:
+        if not isinstance(spec, dict):
+            raise self._bad("a Filter is an object")
+        self._nodes += 1
+        if self._nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise self._bad(f"at most {MAX_NODES} Filters, at most {MAX_DEPTH} inside each other")
+        parts: list[Node] = []
+        path = self._path(resource, spec)
+        for member, value in spec.items():
+            if member in _OPERATORS:
+                if path is None:
+                    raise self._bad(f"{member} needs a path")
+                parts.append(self._condition(path, member, value))
+            elif member in ("and", "or"):
+                inner = tuple(self.node(resource, each, depth + 1) for each in self._list(member, value))
+                parts.append(All(inner) if member == "and" else Either(inner))
+            elif member == "not":
+                parts.append(Negation(self.node(resource, value, depth + 1)))
+            elif member in ("some", "none"):
+                parts.append(self._related(resource, spec.get("relation"), member, value, depth))
+            elif member not in ("path", "relation"):
+                raise self._bad(f"a Filter has no member {member!a}; it has {', '.join(MEMBERS)}")
+        if not parts and (path is not None or "relation" in spec):
+            raise self._bad("a path needs a comparison such as eq or exists, a relation needs some or none")
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def _bad(self, problem: str) -> AnswerError:
+        return arguments.bad(self._argument, problem)
+
+    def _path(self, resource: Resource, spec: dict[str, Any]) -> FieldPath | None:
+        if "path" not in spec:
+            return None
+        if not isinstance(spec["path"], str):
+            raise self._bad("path is a text")
+        return paths.parse(resource, spec["path"])
+
+    def _list(self, member: str, value: Any) -> list[Any]:
+        if not isinstance(value, list) or len(value) > MAX_VALUES:
+            raise self._bad(f"{member} is a list of at most {MAX_VALUES}")
+        return value
+
+    def _condition(self, path: FieldPath, member: str, value: Any) -> Condition:
+        if member in ("in", "notIn"):
+            options = self._list(member, value)
+            return Condition(path, _in_test(options), member == "notIn", None if member == "notIn" else _texts(options))
+        if member in ("eq", "ne"):
+            return Condition(path, _eq_test(value), member == "ne", None if member == "ne" else _texts([value]))
+        if member == "exists":
+            if not isinstance(value, bool):
+                raise self._bad("exists is true or false")
+            return Condition(path, _is_there, is_negated=not value)
+        if member in ("lt", "lte", "gt", "gte"):
+            return Condition(path, _sign_test(member, value))
+        if not isinstance(value, str):
+            raise self._bad(f"{member} is a text")
+        return Condition(path, self._text_test(member, value))
+
+    def _text_test(self, member: str, value: str) -> Test:
+        if member == "contains":
+            return lambda found: isinstance(found, str) and value in found
+        if member == "startsWith":
+            return lambda found: isinstance(found, str) and found.startswith(value)
+        search = self._pattern(value).search
+        return lambda found: isinstance(found, str) and search(found) is not None
+
+    def _pattern(self, pattern: str) -> Any:
+        if len(pattern) > MAX_PATTERN:
+            raise self._bad(f"a pattern has at most {MAX_PATTERN} characters")
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = _PATTERN_MEMORY
+        try:
+            return re2.compile(pattern, options)
+        except re2.error as error:
+            reason = error.args[0] if error.args else ""
+            shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            raise self._bad(f"matches is not RE2 syntax: {shown[:200]}") from error
+
+    def _related(self, resource: Resource, relation: Any, member: str, value: Any, depth: int) -> Related:
+        target = self._relations(resource, relation) if isinstance(relation, str) else None
+        if target is None:
+            raise self._bad(f"{member} needs a relation of {resource.kind}; {relation!a} is none")
+        return Related(str(relation), target, self.node(target, value, depth + 1), member == "none")
+
+
+_OPERATORS: Final = frozenset(
+    ("eq", "ne", "in", "notIn", "lt", "lte", "gt", "gte", "contains", "startsWith", "matches", "exists")
+)
+MEMBERS: Final = ("path", *sorted(_OPERATORS), "and", "or", "not", "relation", "some", "none")
+
+
+def _eq_test(operand: Any) -> Test:
+    return lambda found: equal(found, operand)
+
+
+def _in_test(options: Sequence[Any]) -> Test:
+    texts = {option for option in options if isinstance(option, str)}
+    others = [option for option in options if not isinstance(option, str)]
+    return lambda found: found in texts if isinstance(found, str) else any(equal(found, o) for o in others)
+
+
+def _texts(options: Iterable[Any]) -> frozenset[str] | None:
+    given = list(options)
+    return frozenset(given) if all(isinstance(option, str) for option in given) else None
+
+
+def _is_there(found: Any) -> bool:
+    return found is not None
+
+
+def _sign_test(member: str, value: Any) -> Test:
+    sign = Operand(value).sign
+    wanted = {"lt": (-1,), "lte": (-1, 0), "gt": (1,), "gte": (0, 1)}[member]
+    return lambda found: sign(found) in wanted
+
+
+# -- field selectors -------------------------------------------------------------------------------------------
+
+
+def field(resource: Resource, requirement: FieldRequirement) -> Condition:
+    """What one requirement of a field selector means: the field's text, empty where it is missing.
+
+    As in Kubernetes a missing boolean reads as ``false``. Raises ``AnswerError``: PATH_INVALID, SELECTOR_INVALID.
+    """
+    path = paths.parse(resource, requirement.path)
+    if path.scalar is None:
+        raise AnswerError(
+            Code.SELECTOR_INVALID, f"fieldSelector: {path.text} is not a single value, so it cannot be selected by"
+        )
+    wanted = requirement.value
+    missing = "false" if path.scalar == "Boolean" else ""
+    is_negated = requirement.operator is FieldOperator.NOT_EQUALS
+    texts = frozenset((wanted,)) if wanted != missing and path.scalar in ("String", "DateTime", "Quantity") else None
+    return Condition(
+        path, lambda found: _field_text(found, missing) == wanted, is_negated, None if is_negated else texts
+    )
+
+
+def _field_text(found: Any, missing: str) -> str | None:
+    if found is None:
+        return missing
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    return str(found) if isinstance(found, str | int | float) else None
+
+
+# -- evaluation ------------------------------------------------------------------------------------------------
+
+
+def select(view: View, node: Node, rows: Sequence[Row]) -> Turns[list[Row]]:
+    """The rows of a snapshot that pass, in their order."""
+    if isinstance(node, All):
+        left = list(rows)
+        for part in sorted(node.parts, key=lambda each: _cost(view, each)):
+            left = yield from select(view, part, left)
+        return left
+    passed = yield from mask(view, node, rows)
+    return list(compress(rows, passed))
+
+
+def mask(view: View, node: Node, rows: Sequence[Row]) -> Turns[list[bool]]:
+    """For each row whether it passes."""
+    if isinstance(node, Condition):
+        found = yield from cells.values(view, node.path, rows)
+        return _passed(node, found)
+    if isinstance(node, Negation):
+        inner = yield from mask(view, node.part, rows)
+        return [not each for each in inner]
+    if isinstance(node, Related):
+        return (yield from _related(view, node, rows))
+    return (yield from _combined(view, node.parts, rows, is_all=isinstance(node, All)))
+
+
+def _combined(view: View, parts: Iterable[Node], rows: Sequence[Row], *, is_all: bool) -> Turns[list[bool]]:
+    """Every part, or one of them; a row that is decided is not asked again."""
+    decided = [is_all] * len(rows)
+    open_places: Sequence[int] = range(len(rows))
+    for part in sorted(parts, key=lambda each: _cost(view, each)):
+        passed = yield from mask(view, part, [rows[place] for place in open_places])
+        still_open = []
+        for place, each in zip(open_places, passed, strict=True):
+            if each is is_all:
+                still_open.append(place)
+            else:
+                decided[place] = not is_all
+        open_places = still_open
+    return decided
+
+
+def _cost(view: View, node: Node) -> int:
+    """Cheap parts are asked first, so that the dear ones are asked for fewer rows."""
+    if isinstance(node, Condition):
+        if paths.from_row(view.replica.resource, node.path) is not None:
+            return 0
+        return 1 if node.path.text in view.replica.columns else 2
+    if isinstance(node, Related):
+        return 3
+    parts = (node.part,) if isinstance(node, Negation) else node.parts
+    return max((_cost(view, part) for part in parts), default=0)
+
+
+class _Verdicts(dict[str, bool]):
+    """The verdict on each distinct text, worked out once."""
+
+    def __init__(self, test: Test) -> None:
+        super().__init__()
+        self._test = test
+
+    def __missing__(self, value: str) -> bool:
+        verdict = self[value] = self._test(value)
+        return verdict
+
+
+def _passed(condition: Condition, found: Sequence[Any]) -> list[bool]:
+    verdicts = _Verdicts(condition.test)
+    test = condition.test
+    if condition.path.is_many:
+        passed = [any(verdicts[e] if type(e) is str else test(e) for e in each or (None,)) for each in found]
+    else:
+        passed = [verdicts[each] if type(each) is str else test(each) for each in found]
+    return [not each for each in passed] if condition.is_negated else passed
+
+
+def _related(view: View, node: Related, rows: Sequence[Row]) -> Turns[list[bool]]:
+    if view.resolver is None:
+        raise LookupError(f"relation {node.relation} needs a resolver")
+    related = view.resolver.related(view.replica.resource, node.relation, rows)
+    distinct = list({id(row): row for group in related for row in group}.values())
+    target = View(view.resolver.replica(node.target), view.resolver)
+    passed = yield from mask(target, node.part, distinct)
+    good = {id(row) for row, each in zip(distinct, passed, strict=True) if each}
+    return [any(id(row) in good for row in group) is not node.is_none for group in related]
