@@ -1,0 +1,114 @@
+"""One watch request: events from a version on, in batches, until the server ends it or something is wrong.
+
+Reads the raw stream itself. A line that is not a valid event ends the watch with ``BadData``; it is never skipped, as
+what it said would then be lost without a trace. The caller resumes from the version it has reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import aiohttp
+
+from krm import errors
+from krm.kube import events, failures, framing
+from krm.kube.connect import Cluster
+from krm.kube.events import EventType, WatchEvent
+
+__all__ = ["EventType", "WatchEvent", "watch"]
+
+_GRACE_S = 30.0
+"""A server that keeps a watch this long beyond the asked time is left; the caller resumes."""
+
+
+async def watch(
+    cluster: Cluster,
+    path: str,
+    version: str,
+    *,
+    timeout_s: float,
+    silence_s: float,
+    bookmarks: bool = True,
+    initial_events: bool = False,
+    params: Mapping[str, str] | None = None,
+    max_line_bytes: int = framing.MAX_LINE_BYTES,
+    wall: Callable[[], float] = time.time,
+) -> AsyncIterator[list[WatchEvent]]:
+    """Events at ``path`` after ``version``; each list (never empty) is what one read from the network completed.
+
+    The server is asked to end after ``timeout_s`` (whole seconds, the caller spreads them); the iteration then ends
+    normally. ``silence_s`` without a byte is ``ClusterUnreachable``: ask for bookmarks, which come about once a minute.
+    ``initial_events`` asks for all objects that exist first, ended by a bookmark with ``ends_initial``; only then may
+    ``version`` be empty. ``params`` may hold selectors.
+
+    Events before an error are given first. Raises ``Gone``, ``Throttled``, ``ServerFailed``, ``Unauthorized``,
+    ``Forbidden``, ``NotFound`` for a refusal, as status or in the stream; ``BadData`` for a damaged stream;
+    ``ClusterUnreachable`` for a broken one. Close the iterator (``contextlib.aclosing``) when leaving it early.
+    """
+    if not initial_events and version in ("", "0"):
+        raise ValueError("a watch from no version sends objects in no order, which cannot be resumed")
+    where = f"watch {path}"
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s + _GRACE_S
+    peer = cluster.peer
+    framer = framing.Framer(max_line_bytes=max_line_bytes)
+    query = _query(version, timeout_s, bookmarks, initial_events, params or {})
+    async with cluster.answer(
+        "GET", path, where=where, timeout_s=silence_s, query=query, headers={"Accept-Encoding": "identity"}
+    ) as response:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise errors.BadData(f"{where}: the stream is packed, which was not asked for")
+        while (left_s := deadline - loop.time()) > 0:
+            data = await _read(peer, response, where, silence_s, left_s)
+            if not data:
+                return
+            cluster.bytes_received += len(data)
+            batch, failure = _batch(framer, data, wall(), peer, where)
+            if batch:
+                yield batch
+            if failure is not None:
+                raise failure
+
+
+async def _read(
+    peer: failures.Peer, response: aiohttp.ClientResponse, where: str, silence_s: float, left_s: float
+) -> bytes:
+    """What has come; empty at the end of the stream, or when the watch has outlived its time."""
+    try:
+        async with asyncio.timeout(min(silence_s, left_s)):
+            with failures.translated(peer, where):
+                return await response.content.readany()
+    except TimeoutError as error:
+        if left_s <= silence_s:
+            return b""
+        raise errors.ClusterUnreachable(
+            f"{where}: not a byte from {peer.server} in {silence_s:.3g} s; the connection is taken for dead"
+        ) from error
+
+
+def _batch(
+    framer: framing.Framer, data: bytes, now_s: float, peer: failures.Peer, where: str
+) -> tuple[list[WatchEvent], errors.ClusterError | None]:
+    batch: list[WatchEvent] = []
+    try:
+        for line in framer.feed(data):
+            batch.append(events.decode(line, now_s, peer, where))  # noqa: PERF401 - what came before an error is kept
+    except errors.ClusterError as error:  # handed over, to be raised behind the events before it
+        return batch, error
+    return batch, None
+
+
+def _query(
+    version: str, timeout_s: float, bookmarks: bool, initial_events: bool, params: Mapping[str, str]
+) -> dict[str, str]:
+    query = {**params, "watch": "1", "timeoutSeconds": str(max(1, round(timeout_s)))}
+    if bookmarks or initial_events:  # the mark at the end of the initial events is a bookmark
+        query["allowWatchBookmarks"] = "true"
+    if version:
+        query["resourceVersion"] = version
+    if initial_events:
+        query["sendInitialEvents"] = "true"
+        query["resourceVersionMatch"] = "NotOlderThan"
+    return query
