@@ -6,10 +6,12 @@ answer's body means is for ``listing``, ``watching``, ``reading``, ``reviews`` a
 
 from __future__ import annotations
 
+import email.utils
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
@@ -39,7 +41,10 @@ _KEEPALIVE = (
 class Cluster:
     """One cluster's API server. Make it with ``open``, end it with ``close``."""
 
-    def __init__(self, credentials: Credentials, first: access.Access) -> None:
+    def __init__(
+        self, credentials: Credentials, first: access.Access, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._wall = wall
         self._credentials = credentials
         self._access = first
         self._session = aiohttp.ClientSession(
@@ -55,6 +60,8 @@ class Cluster:
         """HTTP requests sent, repeated ones included."""
         self.bytes_received = 0
         """Bytes of answers' bodies as they came over the wire (compressed where they were)."""
+        self.date_skew_s = 0.0
+        """The server's clock less ours, to about a second, from the newest answer with a Date."""
 
     @property
     def server(self) -> str:
@@ -72,6 +79,17 @@ class Cluster:
         now = self._access
         shown = None if now.proxy is None else str(yarl.URL(now.proxy).with_user(None))
         return failures.Peer(server=str(now.server), credentials=now.source, ca=now.ca, proxy=shown)
+
+    def note_date(self, date: str | None) -> float | None:
+        """The skew that a Date header tells which has just come; None if there is none that can be read."""
+        if date is None:
+            return None
+        try:
+            moment_s = email.utils.parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return None
+        self.date_skew_s = moment_s + 0.5 - self._wall()  # Date is cut to whole seconds
+        return self.date_skew_s
 
     async def close(self) -> None:
         """End all connections. Requests under way fail."""
@@ -155,6 +173,7 @@ class Cluster:
             allow_redirects=False,  # an API server sends none, and credentials must not follow one
         )
         _keep_alive(response)
+        self.note_date(response.headers.get("Date"))
         return response
 
     async def _refusal(self, response: aiohttp.ClientResponse, where: str) -> errors.ClusterError:

@@ -7,8 +7,6 @@ anew: the token that the API server offers then would join two versions into one
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -122,7 +120,7 @@ async def _page(
     headers = {"Accept": _METADATA_ACCEPT} if metadata_only else {}
     started = asyncio.get_running_loop().time()
     async with cluster.answer("GET", path, where=where, timeout_s=timeout_s, query=query, headers=headers) as response:
-        skew_s = _skew_s(response.headers.get("Date"), time.time())
+        skew_s = cluster.note_date(response.headers.get("Date"))
         left_s = timeout_s - (asyncio.get_running_loop().time() - started)
         async with failures.within(cluster.peer, where, left_s):
             body = await bodies.read(cluster, response, limit=max_page_bytes, where=where)
@@ -172,12 +170,3 @@ def _described(body: bytes) -> str:
         start = failures.clean(body[:60].decode("utf-8", "replace"))
         return f"the answer is not whole, valid JSON; it begins {start!r}"
     return f"the answer is a {failures.clean(kind) or 'nameless object'}, not a list of objects"
-
-
-def _skew_s(date: str | None, now_s: float) -> float | None:
-    if date is None:
-        return None
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - now_s  # Date is cut to whole seconds
-    except ValueError:
-        return None

@@ -34,6 +34,7 @@ async def watch(
     initial_events: bool = False,
     params: Mapping[str, str] | None = None,
     max_line_bytes: int = framing.MAX_LINE_BYTES,
+    on_open: Callable[[], None] | None = None,
     wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[list[WatchEvent]]:
     """Events at ``path`` after ``version``; each list (never empty) is what one read from the network completed.
@@ -41,7 +42,7 @@ async def watch(
     The server is asked to end after ``timeout_s`` (whole seconds, the caller spreads them); the iteration then ends
     normally. ``silence_s`` without a byte is ``ClusterUnreachable``: ask for bookmarks, which come about once a minute.
     ``initial_events`` asks for all objects that exist first, ended by a bookmark with ``ends_initial``; only then may
-    ``version`` be empty. ``params`` may hold selectors.
+    ``version`` be empty. ``params`` may hold selectors. ``on_open`` is called when the server has accepted the watch.
 
     Events before an error are given first. Raises ``Gone``, ``Throttled``, ``ServerFailed``, ``Unauthorized``,
     ``Forbidden``, ``NotFound`` for a refusal, as status or in the stream; ``BadData`` for a damaged stream;
@@ -60,6 +61,8 @@ async def watch(
     ) as response:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise errors.BadData(f"{where}: the stream is packed, which was not asked for")
+        if on_open is not None:
+            on_open()
         while (left_s := deadline - loop.time()) > 0:
             data = await _read(peer, response, where, silence_s, left_s)
             if not data:
