@@ -1,0 +1,176 @@
+"""The two clients: `KrmClient` blocks, `AsyncKrmClient` is awaited. Both only hand operations to their driver."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, Unpack, overload
+
+from krm_client.errors import KrmUsageError
+from krm_client.facade import Facade, FacadeMethod
+from krm_client.operations import ListArguments, Operation, Operations
+from krm_client.rehydrate import rehydrate
+from krm_client.sessions import AwaitedDriver, BlockingDriver
+from krm_client.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from krm_client.freshness import Freshness
+
+T = TypeVar("T")
+_Objects = list[Any]
+_Freshnesses = list["Freshness"]
+
+
+class Explanation(NamedTuple):
+    """The GraphQL that a call sends first, and its variables."""
+
+    query: str
+    variables: dict[str, Any]
+
+
+class _Client(abc.ABC):
+    """What both clients share: settings, the official methods, and building calls without running them."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        cluster: str | None = None,
+        partial: bool = False,
+        eager: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a client; nothing is sent before the first call.
+
+        ``url``: where KRM is, else ``KRM_URL``, else ``http://127.0.0.1:8000``. ``token``: else ``KRM_TOKEN``,
+        ``KRM_TOKEN_FILE`` or the pod's service account. ``timeout``: seconds. ``cluster``: of which cluster to
+        ask, where KRM holds several. ``partial``: lists of all namespaces give the part that the caller may
+        see, instead of a 403. ``eager``: build whole objects at once instead of when they are touched.
+        ``env``: instead of the process's environment.
+        """
+        self._settings = ClientSettings.of(url, token=token, timeout=timeout, cluster=cluster, partial=partial, env=env)
+        self._operations = Operations(self._settings, eager=eager)
+        self._connect_with(self._settings)
+        self.core_v1 = Facade("core_v1", self._operations, self._run)
+        self.apps_v1 = Facade("apps_v1", self._operations, self._run)
+        self.networking_v1 = Facade("networking_v1", self._operations, self._run)
+
+    @property
+    def url(self) -> str:
+        """Where questions are sent."""
+        return self._settings.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings.url!r})"
+
+    @abc.abstractmethod
+    def _connect_with(self, settings: ClientSettings) -> None:
+        """Make the driver."""
+
+    @abc.abstractmethod
+    def _run(self, operation: Operation[Any]) -> Any:
+        """Run a call: its result, or what to await for it."""
+
+    def explain(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
+        """The GraphQL that ``method(*args, **kwargs)`` would send, without sending it."""
+        if isinstance(method, FacadeMethod):
+            operation = method.operation(*args, **kwargs)
+        else:
+            name = getattr(method, "__name__", "")
+            builders: dict[str, Callable[..., Operation[Any]]] = {
+                "list": self._operations.objects,
+                "query": self._operations.query,
+                "freshness": self._operations.freshness,
+            }
+            if getattr(method, "__self__", None) is not self or name not in builders:
+                raise KrmUsageError("explain: takes a method of this client, like krm.core_v1.list_namespaced_pod")
+            operation = builders[name](*args, **kwargs)
+        return Explanation(operation.document.text, dict(operation.document.variables))
+
+    @staticmethod
+    def rehydrate(model: str, manifest: Mapping[str, Any] | bytes | str) -> Any:
+        """`krm_client.rehydrate`."""
+        return rehydrate(model, manifest)
+
+
+class KrmClient(_Client):
+    """A client that blocks. Threads may share one; after a fork it connects anew."""
+
+    def _connect_with(self, settings: ClientSettings) -> None:
+        self._driver = BlockingDriver(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The client cannot be used afterwards."""
+        self._driver.close()
+
+    def _run(self, operation: Operation[T]) -> T:
+        return self._driver.run(operation.start())
+
+    def query(self, text: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Run a GraphQL query and give its data. Any error raises; `KrmQueryError.partial` has what was answered."""
+        return self._run(self._operations.query(text, variables))
+
+    def list(self, resource: str, **arguments: Unpack[ListArguments]) -> _Objects:
+        """Official objects of a kind, e.g. ``V1Pod``: whole, or with ``fields`` only what these paths name.
+
+        Objects with some fields are real ones whose other attributes read None; `krm_client.fields_of` tells
+        which they hold.
+        """
+        return self._run(self._operations.objects(resource, **arguments))
+
+    @overload
+    def freshness(self, resource: str) -> Freshness: ...
+    @overload
+    def freshness(self, resource: None = None) -> _Freshnesses: ...
+    def freshness(self, resource: str | None = None) -> Any:
+        """How true answers about a resource are now; about all resources for None."""
+        return self._run(self._operations.freshness(resource))
+
+
+class AsyncKrmClient(_Client):
+    """`KrmClient`, awaited. One may be used on several event loops, one after another."""
+
+    def _connect_with(self, settings: ClientSettings) -> None:
+        self._driver = AwaitedDriver(settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. The client cannot be used afterwards."""
+        await self._driver.close()
+
+    def _run(self, operation: Operation[T]) -> Coroutine[Any, Any, T]:
+        return self._driver.run(operation.start())
+
+    async def query(self, text: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `KrmClient.query`."""
+        return await self._run(self._operations.query(text, variables))
+
+    async def list(self, resource: str, **arguments: Unpack[ListArguments]) -> _Objects:
+        """As `KrmClient.list`."""
+        return await self._run(self._operations.objects(resource, **arguments))
+
+    @overload
+    async def freshness(self, resource: str) -> Freshness: ...
+    @overload
+    async def freshness(self, resource: None = None) -> _Freshnesses: ...
+    async def freshness(self, resource: str | None = None) -> Any:
+        """As `KrmClient.freshness`."""
+        return await self._run(self._operations.freshness(resource))

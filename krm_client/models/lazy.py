@@ -1,0 +1,222 @@
+"""Official objects that decode a field when it is first touched.
+
+A lazy object is an instance of a subclass of the official class that adds nothing but lateness: until it is
+touched, its dictionary holds only the decoded struct of its JSON (`_STRUCT`). Reading a field finds no such
+key, lands in ``__getattr__``, converts that one field and stores it where the official object keeps it; from
+then on reading is as fast as on any object. Whatever looks at the object as a whole (``__dict__``, ``vars``,
+``copy``, ``pickle``, pydantic's serialiser) or changes it (assignment, ``del``) first *finishes* it: all
+fields are put in their places and the object's class becomes the official class itself, so that nothing of
+ours is left.
+
+Threads may share a lazy object: whoever converts a field first wins, and finishing happens under a lock.
+Not promised: ``type(obj) is V1Pod`` before an object is finished (``isinstance`` and ``obj.__class__`` hold).
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import threading
+from typing import Any
+
+from krm_client.models import generations
+from krm_client.models.shapes import Shape
+
+Path = tuple[str, ...]
+
+_STRUCT = "~struct"
+"""Key of the decoded struct in an unfinished object's dictionary; no field can have this name."""
+
+_HELD = "~held"
+"""Key of the paths that a partial object holds, while it is unfinished; later `generations` keeps them."""
+
+_MISSING = object()
+_MUTATORS = ("__copy__", "__deepcopy__", "__delattr__", "__getstate__", "__reduce__", "__reduce_ex__", "__setattr__")
+_MUTATORS_OF_PYDANTIC = ("__replace__", "__setstate__", "copy", "model_copy")
+
+_finishing = threading.RLock()
+
+
+def _new_lock_after_fork() -> None:
+    global _finishing
+    _finishing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_new_lock_after_fork)
+
+
+class LazyClass:
+    """The subclass of one official class and what makes and finishes its objects."""
+
+    def __init__(self, official: type[Any]) -> None:
+        self.official = official
+        self.own = generations.real_dict(official)
+        self.put = generations.set_real_dict(official)
+        self.cls = self._subclass()
+
+    def make(self, shape: Shape, struct: Any) -> Any:
+        instance = object.__new__(self.cls)
+        self.put(instance, {_STRUCT: (shape, struct)})
+        return instance
+
+    def finish(self, instance: Any) -> None:
+        """Turn an instance into an official object, for good. Does nothing to one that is finished already."""
+        with _finishing:
+            if type(instance) is not self.cls:
+                return
+            fields = self.own(instance)
+            held = fields.get(_STRUCT)
+            if held is not None:
+                values = {store: self._decoded(fields, held, store) for store in held[0].stores}
+                generations.install(instance, self.official, values, fields.get(_HELD))
+            _set_class(instance, self.official)
+
+    @staticmethod
+    def _decoded(fields: dict[str, Any], held: tuple[Shape, Any], store: str) -> Any:
+        """A field's value, converted at most once for all who ask at the same time."""
+        value = fields.get(store, _MISSING)
+        if value is not _MISSING:
+            return value
+        value = held[0].value(held[1], store)
+        paths = fields.get(_HELD)
+        if paths is not None:
+            _pass_on(paths, held[0].wires[store], value)
+        return fields.setdefault(store, value)
+
+    def _subclass(self) -> type[Any]:
+        official, own, finish, decoded = self.official, self.own, self.finish, self._decoded
+
+        def get(instance: Any, name: str) -> Any:
+            fields = own(instance)
+            held = fields.get(_STRUCT)
+            if held is not None and name in held[0].converters:
+                return decoded(fields, held, name)
+            if name in fields:
+                return fields[name]
+            finish(instance)
+            return getattr(instance, name)
+
+        def get_dict(instance: Any) -> dict[str, Any]:
+            finish(instance)
+            return own(instance)
+
+        def set_dict(instance: Any, value: dict[str, Any]) -> None:
+            finish(instance)
+            self.put(instance, value)
+
+        body: dict[str, Any] = {
+            "__slots__": (),
+            "__module__": official.__module__,
+            "__qualname__": official.__qualname__,
+            "__doc__": official.__doc__,
+            "__getattr__": get,
+            "__dict__": property(get_dict, set_dict),
+            "__class__": property(lambda _self: official, _set_class),
+        }
+        names = _MUTATORS + (_MUTATORS_OF_PYDANTIC if generations.is_pydantic(official) else ())
+        body.update((name, _finished_first(name, finish)) for name in names if hasattr(official, name))
+        metaclass = type(official)
+        create = abc.ABCMeta.__new__ if issubclass(metaclass, abc.ABCMeta) else type.__new__
+        # Past pydantic's own metaclass: it would build the validator again, which is inherited and right as it is.
+        made: type[Any] = create(metaclass, official.__name__, (official,), body)
+        return made
+
+
+def _finished_first(name: str, finish: Any) -> Any:
+    def call(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        finish(instance)
+        return getattr(instance, name)(*args, **kwargs)
+
+    call.__name__ = name
+    return call
+
+
+_set_class = vars(object)["__class__"].__set__
+_lazy_classes: dict[type[Any], LazyClass] = {}
+
+
+def make(shape: Shape, struct: Any) -> Any:
+    """A lazy object of a shape and its decoded struct."""
+    lazy = _lazy_classes.get(shape.official)
+    if lazy is None:
+        lazy = _lazy_classes.setdefault(shape.official, LazyClass(shape.official))
+    return lazy.make(shape, struct)
+
+
+def make_all(shape: Shape, structs: list[Any]) -> list[Any]:
+    """`make` for many, which is where most of the time of a large list would go."""
+    if not structs:
+        return []
+    first = make(shape, structs[0])
+    lazy = _lazy_classes[shape.official]
+    new, cls, put = object.__new__, lazy.cls, lazy.put
+    made = [first]
+    for struct in structs[1:]:
+        instance = new(cls)
+        put(instance, {_STRUCT: (shape, struct)})
+        made.append(instance)
+    return made
+
+
+def make_partial(shape: Shape, struct: Any, paths: tuple[Path, ...]) -> Any:
+    """An object of which only ``paths`` (of wire names) were fetched; all else reads None."""
+    made = make(shape, struct)
+    _unfinished(made)[_HELD] = paths
+    return made
+
+
+def preset(instance: Any, values: dict[str, Any]) -> None:
+    """Put fields of a fresh lazy object in place, instead of what its JSON says."""
+    _unfinished(instance).update(values)
+
+
+def held_paths(instance: Any) -> tuple[Path, ...] | None:
+    """What a partial object holds; None for a whole one."""
+    lazy = _lazy_class_of(instance)
+    if lazy is not None:
+        held: tuple[Path, ...] | None = lazy.own(instance).get(_HELD)
+    else:
+        held = generations.held_paths(instance)
+    return held
+
+
+def _lazy_class_of(instance: Any) -> LazyClass | None:
+    """The lazy class of an unfinished object."""
+    cls = type(instance)
+    lazy = _lazy_classes.get(cls.__mro__[1]) if len(cls.__mro__) > 2 else None
+    return lazy if lazy is not None and lazy.cls is cls else None
+
+
+def _unfinished(instance: Any) -> dict[str, Any]:
+    lazy = _lazy_class_of(instance)
+    assert lazy is not None
+    return lazy.own(instance)
+
+
+def _pass_on(paths: tuple[Path, ...], wire: str, value: Any) -> None:
+    """Tell what is below a partial object which part of it was fetched; nothing if all of it was."""
+    below = tuple(path[1:] for path in paths if path[0] == wire)
+    if () in below:
+        return
+    children = value if isinstance(value, list) else value.values() if isinstance(value, dict) else (value,)
+    for child in children:
+        lazy = _lazy_class_of(child)
+        if lazy is not None:
+            lazy.own(child)[_HELD] = below
+
+
+def finish_all(value: Any) -> Any:
+    """Finish an object and everything below it; gives the same object."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, list):
+            pending.extend(current)
+        elif isinstance(current, dict):
+            pending.extend(current.values())
+        elif hasattr(type(current), "openapi_types"):
+            lazy = _lazy_class_of(current)
+            if lazy is not None:
+                lazy.finish(current)
+            pending.extend(vars(current).values())
+    return value

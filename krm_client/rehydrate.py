@@ -1,0 +1,47 @@
+"""A manifest into the official model object, whichever generation of ``kubernetes`` is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from krm_client.models import generations, lazy, shapes
+
+
+def rehydrate(model: str, manifest: Mapping[str, Any] | bytes | str, *, eager: bool = False) -> Any:
+    """The official model (``"V1Pod"``) of a manifest: equal to what ``ApiClient.deserialize`` makes of it.
+
+    ``manifest`` is a mapping or its JSON. Fields are decoded when they are first read, unless ``eager``;
+    either way the object is an instance of the official class and behaves as one. What the official client
+    would refuse (a required field that is missing) is read as None, for an API server did send it; what it
+    converts or refuses by type, it converts or refuses here when it is read.
+
+    Raises ``ValueError`` for what is not JSON, ``LookupError`` for a model that the installed client does not have.
+    """
+    body = manifest if isinstance(manifest, (bytes, str)) else _encode(manifest)
+    shape = shapes.shape_of(model, lazy.make)
+    try:
+        struct = msgspec.json.decode(body, type=shape.struct)
+    except (msgspec.MsgspecError, UnicodeError):
+        return generations.deserialize(model, body)
+    made = lazy.make(shape, struct)
+    return lazy.finish_all(made) if eager else made
+
+
+def _encode(manifest: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(manifest)
+    except (TypeError, ValueError, OverflowError):
+        return json.dumps(manifest).encode()
+
+
+def fields_of(instance: Any) -> tuple[str, ...] | None:
+    """The paths that an object of ``list(..., fields=...)`` holds, relative to it; None for a whole object.
+
+    Lists appear without their index: ``spec.containers.image``.
+    """
+    held = lazy.held_paths(instance)
+    return None if held is None else tuple(".".join(path) for path in held)
