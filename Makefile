@@ -29,8 +29,10 @@ dev:
 demo: runtime ## a simulated cluster, its own Redis, all workers and the API; Ctrl-C ends it
 	@$(BIN)/krm demo $(ARGS)
 
-.PHONY: test
-test: dev ## all tests that CI runs
+.PHONY: test servers
+servers: dev
+	@$(BIN)/python -m tests.servers
+test: servers ## all tests that CI runs
 	$(BIN)/python -m pytest -m "not bench and not faults" $(TESTS) $(ARGS)
 
 .PHONY: check format-check lint types imports unit

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from playwright.async_api import Page, async_playwright
 
-from tests import servers
+from tests import debian, servers
 from tests.servers import RedisServer
 from tests.waiting import NotInTimeError, block_until, wait_until
 
@@ -39,6 +40,23 @@ def redis_url(redis_server: RedisServer) -> str:
 def free_port() -> int:
     """A TCP port of loopback that nothing listens on."""
     return servers.free_port()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> debian.Program:
+    """A real browser, for ``page`` or to be started otherwise."""
+    return servers.chromium_program()
+
+
+@pytest.fixture
+async def page(chromium: debian.Program) -> AsyncIterator[Page]:
+    """An empty page of a browser of its own; nothing of it outlives the test."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium.path, env=dict(chromium.env()))
+        try:
+            yield await browser.new_page()
+        finally:
+            await browser.close()
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,14 @@ from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 SERVERS: Final = CHECKOUT / ".servers"
-_SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
+_FONTS: Final = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>{folder}/usr/share/fonts</dir>
+  <dir>/usr/share/fonts</dir>
+  <cachedir>{folder}/fonts-cache</cachedir>
+</fontconfig>
+"""
 _APT_TIMEOUT_S: Final = 600
 
 
@@ -39,18 +46,18 @@ class Program:
         return {**os.environ, **self.environment}
 
 
-def program(name: str, *, package: str, root: bool | None = None) -> Program:
-    """The program ``name``: what is installed, else from Debian's ``package``.
+def program(name: str, *, package: str, folder: str = "usr/bin", root: bool | None = None) -> Program:
+    """The program ``name`` (in ``folder`` of the package): what is installed, else from Debian's ``package``.
 
     ``root`` says whether to install (the default: when the tests run as root) or to unpack.
     """
     root = os.geteuid() == 0 if root is None else root
     unpacked = SERVERS / package
     for _ in range(2):
-        if installed := shutil.which(name) or shutil.which(name, path=_SYSTEM_PATH):
+        if installed := shutil.which(name, path=f"/{folder}") or shutil.which(name):
             return Program(path=Path(installed))
-        if (unpacked / "complete").exists() and (found := _find(unpacked, name)):
-            return Program(path=found, environment=_libraries(unpacked))
+        if (unpacked / "complete").exists() and (unpacked / folder / name).exists():
+            return Program(path=unpacked / folder / name, environment=_surroundings(unpacked))
         with _one_at_a_time():
             if root:
                 _install(package)
@@ -67,17 +74,13 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-def _find(unpacked: Path, name: str) -> Path | None:
-    for folder in ("usr/bin", "usr/sbin", "bin", "sbin"):
-        if (path := unpacked / folder / name).exists():
-            return path
-    return None
-
-
-def _libraries(unpacked: Path) -> dict[str, str]:
-    folders = sorted({str(path.parent) for path in unpacked.glob("**/*.so*") if "-linux-gnu" in path.parent.name})
+def _surroundings(unpacked: Path) -> dict[str, str]:
+    """Where an unpacked program finds its libraries and fonts."""
+    folders = sorted({str(path.parent) for path in unpacked.glob("**/lib*.so*") if "-linux-gnu" in str(path.parent)})
     given = os.environ.get("LD_LIBRARY_PATH")
-    return {"LD_LIBRARY_PATH": ":".join([*folders, *([given] if given else [])])}
+    fonts = unpacked / "fonts.conf"
+    fonts.write_text(_FONTS.format(folder=unpacked))
+    return {"LD_LIBRARY_PATH": ":".join([*folders, *([given] if given else [])]), "FONTCONFIG_FILE": str(fonts)}
 
 
 def _run(command: Sequence[str], *, cwd: Path | None = None) -> str:
@@ -85,7 +88,8 @@ def _run(command: Sequence[str], *, cwd: Path | None = None) -> str:
         done = subprocess.run(
             command,
             cwd=cwd,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
+            # RUNLEVEL=1: install the program, do not start its service.
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "RUNLEVEL": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -80,6 +80,11 @@ def redis_program() -> tuple[debian.Program, str | None]:
     return debian.Program(path=local.find_program(path="").path), reason
 
 
+def chromium_program() -> debian.Program:
+    """Debian's Chromium, without the shell script around it, which reads the system's configuration."""
+    return debian.program("chromium", package="chromium", folder="usr/lib/chromium")
+
+
 def _version(program: debian.Program) -> tuple[int, ...]:
     shown = subprocess.run([program.path, "--version"], env=program.env(), capture_output=True, text=True, check=True)
     found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", shown.stdout)
@@ -151,3 +156,20 @@ def end(process: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(timeout_s)
+
+
+def main() -> None:
+    """Fetch what the tests need before they start, so that a slow mirror is seen as that and not as a slow test."""
+    for name, fetch in (("redis-server", redis_program), ("chromium", chromium_program)):
+        print(f"{name} ...", end=" ", flush=True)
+        try:
+            found = fetch()
+        except debian.UnavailableError as error:
+            print(f"not available, its tests will fail: {error}")
+            continue
+        program, reason = found if isinstance(found, tuple) else (found, None)
+        print(f"{program.path}" + (f", since {reason}" if reason else ""))
+
+
+if __name__ == "__main__":
+    main()
