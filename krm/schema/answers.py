@@ -1,0 +1,243 @@
+"""Turns the arguments of list and single fields into answers over the replicas; lazy until something is selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from krm import resources
+from krm.errors import AnswerError, Code, ConfigError
+from krm.objects import times
+from krm.query import arguments, lists
+from krm.query.lists import Page, Scope
+from krm.resources import Resource
+from krm.schema import common
+from krm.schema.context import Context
+from krm.schema.scalars import DateTime, Long, Quantity
+from krm.store.rows import Row
+from krm.table.replica import Replica
+
+
+class Node(dict[str, Any]):
+    """A decoded object that still knows its row."""
+
+    __slots__ = ("replica", "row")
+
+    def __init__(self, replica: Replica, row: Row) -> None:
+        super().__init__(orjson.loads(replica.codec.body(row.record)))
+        self.replica = replica
+        self.row = row
+
+
+class Rows(Sequence[Node]):
+    """Rows of a snapshot, decoded one by one when plain execution walks through them; compiled execution does not."""
+
+    __slots__ = ("replica", "rows")
+
+    def __init__(self, replica: Replica, rows: Sequence[Row]) -> None:
+        self.replica = replica
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Node(self.replica, self.rows[index])
+
+    def __iter__(self) -> Iterator[Node]:
+        for row in self.rows:
+            yield Node(self.replica, row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edge:
+    """A row with its cursor."""
+
+    cursor: str
+    node: Node
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """An answer to a list field."""
+
+    replica: Replica
+    page: Page
+    freshness: common.Freshness
+    scope: common.Scope
+
+    @property
+    def nodes(self) -> Rows:
+        """The rows of the page."""
+        return Rows(self.replica, self.page.rows)
+
+    @property
+    def edges(self) -> Iterator[Edge]:
+        """The same with cursors."""
+        for row in self.page.rows:
+            yield Edge(cursor=self.page.cursor(row), node=Node(self.replica, row))
+
+    @property
+    def page_info(self) -> common.PageInfo:
+        """Where the page ends."""
+        return common.PageInfo(has_next_page=self.page.has_next, end_cursor=self.page.end_cursor)
+
+    @property
+    def total_count(self) -> Long:
+        """How many match, whatever the page shows."""
+        return Long(self.page.total)
+
+    @property
+    def resource_version(self) -> str | None:
+        """The version that the answer is exact at."""
+        return self.freshness.resource_version
+
+
+async def connection(context: Context, resource: Resource, given: Mapping[str, Any]) -> Connection:
+    """The answer to a list field with these arguments (those not given are None). Raises ``AnswerError``."""
+    check_cluster(context, given.get("cluster"))
+    where = given.get("where")
+    order_by = given.get("order_by")
+    query = lists.parse(
+        resource,
+        namespace=given.get("namespace"),
+        namespaces=given.get("namespaces"),
+        name=given.get("name"),
+        label_selector=given.get("label_selector"),
+        field_selector=given.get("field_selector"),
+        first=given.get("first"),
+        after=given.get("after"),
+        where=None if where is None else common.filter_spec(where),
+        order_by=None if order_by is None else [order_spec(order) for order in order_by],
+        max_rows=context.max_rows,
+    )
+    scope = await context.rights.list_scope(resource)
+    check_namespaces(resource, scope, query.namespaces)
+    replica = await wait(context, resource, given)
+    page = await lists.answer(replica, query, scope)
+    if len(page.rows) > context.max_rows:
+        raise AnswerError(
+            Code.BAD_ARGUMENT,
+            f"the answer has more than {context.max_rows} rows (KRM_MAX_ROWS): ask with first and after",
+        )
+    return Connection(
+        replica=replica,
+        page=page,
+        freshness=freshness_type(context, resource),
+        scope=scope_type(scope),
+    )
+
+
+async def single(context: Context, resource: Resource, given: Mapping[str, Any]) -> Node | None:
+    """The answer to a field for one object; None if there is none. Raises ``AnswerError``."""
+    check_cluster(context, given.get("cluster"))
+    namespace = given.get("namespace")
+    if namespace is not None:
+        arguments.namespace("namespace", namespace)
+    name = arguments.name("name", given["name"])
+    scope = await context.rights.list_scope(resource)
+    check_namespaces(resource, scope, None if namespace is None else frozenset((namespace,)))
+    replica = await wait(context, resource, given)
+    row = replica.get(namespace or "", name)
+    return None if row is None else Node(replica, row)
+
+
+async def wait(context: Context, resource: Resource, given: Mapping[str, Any]) -> Replica:
+    """The replica of ``resource``, as fresh as the arguments ask. Raises ``AnswerError``."""
+    return await context.source.wait(
+        resource,
+        arguments.seconds("maxStaleness", given.get("max_staleness")),
+        arguments.version("minResourceVersion", given.get("min_resource_version")),
+    )
+
+
+def check_cluster(context: Context, cluster: str | None) -> None:
+    """Refuses another cluster than the one that is served."""
+    if cluster is not None and cluster != context.source.cluster:
+        raise arguments.bad("cluster", f"this API serves {context.source.cluster!r} only")
+
+
+def check_namespaces(resource: Resource, scope: Scope, asked: frozenset[str] | None) -> None:
+    """A namespace that is asked for by name must be one that the caller may list, whether it exists or not."""
+    if asked is None or scope.namespaces is None:
+        return
+    refused = sorted(asked - scope.namespaces)
+    if refused:
+        raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural} in the namespace {refused[0]}")
+
+
+def order_spec(order: common.Order) -> dict[str, Any]:
+    """An order as the plain mapping that ``krm.query.orders`` reads."""
+    return {"path": order.path, "direction": (order.direction or common.Direction.ASC).value}
+
+
+def scope_type(scope: Scope) -> common.Scope:
+    """A scope as the API shows it."""
+    return common.Scope(
+        complete=scope.complete, namespaces=None if scope.namespaces is None else sorted(scope.namespaces)
+    )
+
+
+def requests(node: Node) -> common.Requests:
+    """What the scheduler counts for a pod, out of its derived columns."""
+    names = [column.name for column in node.replica.resource.columns]
+    values = dict(zip(names, node.row.columns, strict=True))
+
+    def amount(of: str) -> Quantity | None:
+        found = values.get(f"requests.{of}")
+        return None if found is None else Quantity(str(found))
+
+    return common.Requests(cpu=amount("cpu"), memory=amount("memory"), gpu=amount("gpu"))
+
+
+def whole(node: Node) -> orjson.Fragment:
+    """The object as it is stored, unparsed."""
+    return orjson.Fragment(node.replica.codec.body(node.row.record))
+
+
+def _moment(milliseconds: int | None) -> DateTime | None:
+    return None if milliseconds is None else DateTime(times.from_ms(milliseconds))
+
+
+def freshness_type(context: Context, resource: Resource) -> common.Freshness:
+    """The freshness of a resource as the API shows it."""
+    found = context.source.freshness(resource)
+    missed = found.missed
+    return common.Freshness(
+        cluster=context.source.cluster,
+        resource=resource.name,
+        state=common.State(str(found.state)),
+        resource_version=found.resource_version or None,
+        verified_resource_version=found.verified_resource_version or None,
+        verified_at=_moment(found.verified_at_ms),
+        verified_age_seconds=found.verified_age_s,
+        last_event_at=_moment(found.last_event_ms),
+        stream_lag_seconds=found.stream_lag_s,
+        contiguous=found.contiguous,
+        epoch=found.epoch,
+        missed=common.Missed(
+            added=Long(missed.added),
+            modified=Long(missed.modified),
+            deleted=Long(missed.deleted),
+            ghosts=Long(missed.ghosts),
+        ),
+        reason=found.reason,
+    )
+
+
+def chosen_resources(context: Context, words: Sequence[str] | None) -> list[Resource]:
+    """The configured kinds that are meant; all of them for None. Raises ``AnswerError`` KIND_UNKNOWN."""
+    if words is None:
+        return list(context.source.resources)
+    return [find(context, word) for word in words]
+
+
+def find(context: Context, word: str) -> Resource:
+    """The configured kind that ``word`` means. Raises ``AnswerError`` KIND_UNKNOWN with the nearest ones."""
+    try:
+        return resources.find(arguments.text("resource", word), context.source.resources)
+    except ConfigError as error:
+        raise AnswerError(Code.KIND_UNKNOWN, str(error)) from error

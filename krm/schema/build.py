@@ -1,0 +1,120 @@
+"""Assembles the schema: the generated kinds with KRM's own fields, connections, and the root fields of each kind."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Final
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+from strawberry.tools import create_type
+from strawberry.types.field import StrawberryField
+
+from krm import resources
+from krm.resources import Resource
+from krm.schema import answers, common, kinds, scalars
+from krm.schema.context import Context
+from krm.schema.fields import field
+
+_TEXT: Final = str | None
+_SCOPE: Final = {"namespace": _TEXT, "namespaces": list[str] | None}
+_CHOICE: Final = {
+    "name": _TEXT,
+    "label_selector": _TEXT,
+    "field_selector": _TEXT,
+    "where": common.Filter | None,
+    "order_by": list[common.Order] | None,
+    "first": int | None,
+    "after": _TEXT,
+}
+_FRESH: Final = {"max_staleness": scalars.Duration | None, "min_resource_version": _TEXT}
+
+
+def schema() -> strawberry.Schema:
+    """A new schema of everything in the registry."""
+    types = kinds.build()
+    for resource in resources.RESOURCES.values():
+        kinds.extend(types[resource.kind], _own_fields(resource))
+    fields: list[StrawberryField] = []
+    for resource in resources.RESOURCES.values():
+        connection = _connection(resource, types[resource.kind])
+        fields += [_list_field(resource, connection), _single_field(resource, types[resource.kind])]
+    fields.append(_freshness_field())
+    return strawberry.Schema(
+        create_type("Query", fields, description="Answers come from KRM's own tables, never from the API server."),
+        config=StrawberryConfig(default_resolver=kinds.resolve_plain, scalar_map=scalars.SCALARS),
+        types=[scalars.Long, scalars.JSON, scalars.Duration, scalars.DateTime, scalars.Quantity],
+    )
+
+
+@functools.cache
+def default() -> strawberry.Schema:
+    """The schema of this process, made on first use."""
+    return schema()
+
+
+def _own_fields(resource: Resource) -> list[StrawberryField]:
+    whole = field(
+        "object",
+        scalars.JSON | None,
+        lambda node, _context, _given: answers.whole(node),
+        description="The whole manifest as it is stored.",
+    )
+    if resource.plural != "pods":
+        return [whole]
+    requests = field(
+        "requests",
+        common.Requests | None,
+        lambda node, _context, _given: answers.requests(node),
+        description="What the scheduler counts for this pod.",
+    )
+    return [whole, requests]
+
+
+def _connection(resource: Resource, kind: type) -> type:
+    edge = create_type(f"{resource.kind}Edge", [_plain("cursor", str), _plain("node", kind)])
+    return create_type(
+        f"{resource.kind}Connection",
+        [
+            _plain("nodes", list[kind]),  # type: ignore[valid-type]  # made at run time
+            _plain("edges", list[edge]),  # type: ignore[valid-type]
+            _plain("pageInfo", common.PageInfo, "page_info"),
+            _plain("totalCount", scalars.Long, "total_count"),
+            _plain("resourceVersion", _TEXT, "resource_version"),
+            _plain("freshness", common.Freshness),
+            _plain("scope", common.Scope),
+        ],
+    )
+
+
+def _plain(name: str, type_: Any, attribute: str | None = None) -> StrawberryField:
+    made: StrawberryField = strawberry.field(name=name, graphql_type=type_, default=None)
+    made.python_name = attribute or name
+    return made
+
+
+def _list_field(resource: Resource, connection: type) -> StrawberryField:
+    async def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> answers.Connection:
+        return await answers.connection(context, resource, given)
+
+    scope = _SCOPE if resource.namespaced else {}
+    arguments = {"cluster": _TEXT, **scope, **_CHOICE, **_FRESH}
+    return field(resource.list_field, connection | None, resolve, arguments)
+
+
+def _single_field(resource: Resource, kind: type) -> StrawberryField:
+    async def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> answers.Node | None:
+        return await answers.single(context, resource, given)
+
+    key = {"namespace": str, "name": str} if resource.namespaced else {"name": str}
+    arguments = {"cluster": _TEXT, **key, **_FRESH}
+    return field(resource.single_field, kind | None, resolve, arguments, required=tuple(key))
+
+
+def _freshness_field() -> StrawberryField:
+    def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> list[common.Freshness]:
+        chosen = answers.chosen_resources(context, given.get("resources"))
+        return [answers.freshness_type(context, resource) for resource in chosen]
+
+    return field("freshness", list[common.Freshness], resolve, {"resources": list[str] | None})

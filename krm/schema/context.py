@@ -1,0 +1,102 @@
+"""What resolvers are given with a question: the tables, the caller's rights, the bounds of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from krm.query.lists import EVERYTHING, MAX_ROWS, Scope
+from krm.resources import Resource
+from krm.table.replica import Replica
+
+
+class Missed(Protocol):
+    """What verification found that the stream had not told."""
+
+    @property
+    def added(self) -> int: ...
+    @property
+    def modified(self) -> int: ...
+    @property
+    def deleted(self) -> int: ...
+    @property
+    def ghosts(self) -> int: ...
+
+
+class Freshness(Protocol):
+    """How far a replica may be relied on; times are Redis' clock."""
+
+    @property
+    def state(self) -> object: ...
+    @property
+    def resource_version(self) -> str | None: ...
+    @property
+    def verified_resource_version(self) -> str | None: ...
+    @property
+    def verified_at_ms(self) -> int | None: ...
+    @property
+    def verified_age_s(self) -> float | None: ...
+    @property
+    def last_event_ms(self) -> int | None: ...
+    @property
+    def stream_lag_s(self) -> float | None: ...
+    @property
+    def contiguous(self) -> bool: ...
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def missed(self) -> Missed: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+class Source(Protocol):
+    """The replicas of an API process, as the schema needs them."""
+
+    @property
+    def cluster(self) -> str: ...
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The configured kinds."""
+        ...
+
+    def get(self, resource: Resource) -> Replica:
+        """Raises ``AnswerError`` NOT_READY, KIND_UNKNOWN."""
+        ...
+
+    async def wait(
+        self, resource: Resource, max_staleness_s: float | None = None, min_version: str | None = None
+    ) -> Replica:
+        """The replica once it is as fresh as asked. Raises ``AnswerError`` TOO_STALE, STALE_REPLICA, NOT_READY."""
+        ...
+
+    def freshness(self, resource: Resource) -> Freshness: ...
+
+
+class Rights(Protocol):
+    """What the caller may see."""
+
+    async def list_scope(self, resource: Resource) -> Scope:
+        """Where the caller may list. Raises ``AnswerError`` FORBIDDEN where nowhere."""
+        ...
+
+
+class AllRights:
+    """A caller that may see everything: ``KRM_AUTH=none``."""
+
+    async def list_scope(self, resource: Resource) -> Scope:  # noqa: ARG002  (the rights are the same for each)
+        """Everything."""
+        return EVERYTHING
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One question's surroundings."""
+
+    source: Source
+    rights: Rights = field(default_factory=AllRights)
+    max_rows: int = MAX_ROWS
+    is_compiled: bool = False
+    """Whether lists may be answered as ready-made JSON (``orjson.Fragment``), which only a byte encoder can embed."""

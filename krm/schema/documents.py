@@ -1,0 +1,146 @@
+"""Query documents: checked against the limits, parsed, validated, and kept, so that a repeated query pays once.
+
+The stock rule for fields that can be merged compares every pair of fields; since the schema has no interfaces and no
+unions, comparing each field of a response name with the first one says the same in linear time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
+    SelectionSetNode,
+    parse,
+    print_ast,
+    specified_rules,
+    validate,
+)
+from graphql.validation.specified_rules import recommended_rules
+
+from krm.errors import AnswerError, Code
+from krm.schema import limits
+from krm.schema.limits import Limits
+
+MAX_ERRORS: Final = 10
+"""Of one document; more help nobody, and each costs a search for suggestions."""
+_KEPT: Final = 512
+_KEPT_BYTES: Final = 8 * 2**20
+
+
+@dataclass(slots=True)
+class Document:
+    """A valid document; ``plans`` is where compiled execution keeps what it worked out for it."""
+
+    node: DocumentNode
+    plans: dict[Any, Any] = field(default_factory=dict)
+
+
+class Documents:
+    """The documents of one schema, the least used forgotten first."""
+
+    def __init__(self, schema: GraphQLSchema, bounds: Limits, *, introspection: bool = True) -> None:
+        self._schema = schema
+        self._bounds = bounds
+        self._hides = not introspection
+        rules = (
+            *(rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule),
+            *recommended_rules,
+        )
+        self._rules = rules if introspection else (*rules, NoSchemaIntrospectionCustomRule)
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, text: str) -> Document:
+        """The document of ``text``.
+
+        Raises ``AnswerError`` QUERY_TOO_COMPLEX, or ``Invalid`` with what is wrong.
+        """
+        kept = self._kept.get(text)
+        if kept is not None:
+            self._kept.move_to_end(text)
+            return kept
+        limits.check(text, self._bounds)
+        document = Document(self._parse(text))
+        errors = validate(self._schema, document.node, self._rules, MAX_ERRORS, self._hides, False)
+        errors = errors or conflicts(document.node)
+        if errors:
+            raise Invalid(errors)
+        self._keep(text, document)
+        return document
+
+    def _parse(self, text: str) -> DocumentNode:
+        try:
+            return parse(text, max_tokens=self._bounds.tokens)
+        except GraphQLSyntaxError as error:
+            raise Invalid([error]) from error
+        except RecursionError as error:
+            raise limits.too_complex("levels", self._bounds.depth, "KRM_MAX_DEPTH") from error
+
+    def _keep(self, text: str, document: Document) -> None:
+        self._kept[text] = document
+        self._bytes += len(text)
+        while len(self._kept) > _KEPT or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
+            forgotten, _ = self._kept.popitem(last=False)
+            self._bytes -= len(forgotten)
+
+
+class Invalid(AnswerError):
+    """A document that is not valid against the schema."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(Code.GRAPHQL_VALIDATION, "; ".join(error.message for error in errors))
+        self.errors = errors
+
+
+def conflicts(document: DocumentNode) -> list[GraphQLError]:
+    """Fields of one response name that ask for different things; the document is valid otherwise."""
+    fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+    waiting = [[d.selection_set] for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    while waiting:
+        first: dict[str, FieldNode] = {}
+        inner: dict[str, list[SelectionSetNode]] = {}
+        for node in _fields(waiting.pop(), fragments):
+            response = node.alias.value if node.alias else node.name.value
+            other = first.setdefault(response, node)
+            if other is not node and _asks(other) != _asks(node):
+                return [
+                    GraphQLError(
+                        f"Fields '{response}' conflict because they are different fields or have different arguments."
+                        " Use different aliases on the fields to fetch both if this was intentional.",
+                        [other, node],
+                    )
+                ]
+            if node.selection_set is not None:
+                inner.setdefault(response, []).append(node.selection_set)
+        waiting.extend(inner.values())
+    return []
+
+
+def _fields(sets: list[SelectionSetNode], fragments: dict[str, FragmentDefinitionNode]) -> list[FieldNode]:
+    found: list[FieldNode] = []
+    pending = list(sets)
+    while pending:
+        for selection in pending.pop().selections:
+            if isinstance(selection, FieldNode):
+                found.append(selection)
+            elif isinstance(selection, InlineFragmentNode):
+                pending.append(selection.selection_set)
+            else:
+                pending.append(fragments[selection.name.value].selection_set)  # type: ignore[attr-defined]  # a spread
+    return found
+
+
+def _asks(node: FieldNode) -> tuple[str, list[tuple[str, str]]]:
+    return node.name.value, sorted((a.name.value, print_ast(a.value)) for a in node.arguments or ())

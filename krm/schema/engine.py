@@ -1,0 +1,162 @@
+"""Answers one GraphQL request: text in, JSON bytes and an HTTP status out. Knows no HTTP beyond that status.
+
+Errors leave in one form only: a stable ``extensions.code``; what is not ours is masked and logged under a trace id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, execute
+from strawberry import Schema
+
+from krm.errors import AnswerError, Code
+from krm.schema.context import Context
+from krm.schema.documents import Document, Documents, Invalid
+from krm.schema.executor import Executor
+from krm.schema.limits import Limits
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE: Final = 600
+"""Characters of an error's text: it may repeat what the caller sent."""
+MAX_ERRORS: Final = 100
+"""Errors of one answer; what is beyond says no more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A GraphQL request as it was sent."""
+
+    query: str
+    variables: Mapping[str, Any] | None = None
+    operation_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """``body`` is JSON; ``codes`` are the codes of its errors."""
+
+    status: int
+    body: bytes
+    codes: tuple[str, ...] = ()
+
+
+class Engine:
+    """One schema, its documents, and the bounds of an answer."""
+
+    def __init__(self, schema: Schema, limits: Limits, *, introspection: bool = True, timeout_s: float = 30.0) -> None:
+        self._schema = schema._schema  # graphql-core's: executing a kept document needs it
+        self._documents = Documents(self._schema, limits, introspection=introspection)
+        self._hides = not introspection
+        self._timeout_s = timeout_s
+
+    async def answer(self, request: Request, context: Context) -> Answer:
+        """The answer, whatever happens; only a cancellation gets out."""
+        try:
+            document = self._documents.get(request.query)
+            self._check_operation(document, request.operation_name)
+        except Invalid as error:
+            return self._refused(error.code, [self._located(e, error.code) for e in error.errors])
+        except AnswerError as error:
+            return self._refused(error.code, [entry(error.code, str(error))])
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                result = await self._execute(document, request, context)
+        except TimeoutError:
+            text = f"no answer within {self._timeout_s:g} s (KRM_QUERY_TIMEOUT)"
+            return Answer(status=200, body=_body(None, [entry(Code.TIMEOUT, text)]), codes=(Code.TIMEOUT,))
+        return self._finished(result)
+
+    async def _execute(self, document: Document, request: Request, context: Context) -> ExecutionResult:
+        pending = execute(
+            self._schema,
+            document.node,
+            context_value=context,
+            variable_values=dict(request.variables or {}),
+            operation_name=request.operation_name,
+            executor_class=Executor,
+            hide_suggestions=self._hides,
+        )
+        return pending if isinstance(pending, ExecutionResult) else await pending
+
+    def _check_operation(self, document: Document, name: str | None) -> None:
+        names = [d.name.value if d.name else None for d in operations(document)]
+        if name is None and len(names) != 1:
+            raise AnswerError(Code.BAD_REQUEST, "operationName: the query has several operations, name one of them")
+        if name is not None and name not in names:
+            raise AnswerError(Code.BAD_REQUEST, f"operationName: the query has no operation {_short(name)!a}")
+
+    def _finished(self, result: ExecutionResult) -> Answer:
+        errors = result.errors or []
+        if result.data is None and errors and all(error.path is None for error in errors):
+            # Variables that do not fit their types: nothing was executed.
+            return self._refused(Code.GRAPHQL_VALIDATION, [self._located(e, Code.GRAPHQL_VALIDATION) for e in errors])
+        entries = [self._field_error(error) for error in errors[:MAX_ERRORS]]
+        codes = tuple(e["extensions"]["code"] for e in entries)
+        try:
+            return Answer(status=200, body=_body(result.data, entries), codes=codes)
+        except (orjson.JSONEncodeError, RecursionError) as error:
+            shown = [*entries, self._masked(error, None)]
+            return Answer(status=200, body=_body(None, shown), codes=(*codes, Code.INTERNAL))
+
+    def _field_error(self, error: GraphQLError) -> dict[str, Any]:
+        cause = error.original_error
+        if isinstance(cause, AnswerError):
+            return entry(cause.code, str(cause), path=error.path, details=cause.details)
+        if isinstance(cause, TimeoutError):
+            return entry(Code.TIMEOUT, "no answer in time", path=error.path)
+        return self._masked(cause or error, error.path)
+
+    def _masked(self, cause: BaseException, path: list[str | int] | None) -> dict[str, Any]:
+        trace = secrets.token_hex(8)
+        log.error("a field failed", exc_info=cause, extra={"trace": trace, "path": path})
+        return entry(Code.INTERNAL, f"internal error, trace {trace}", path=path, details={"trace": trace})
+
+    def _located(self, error: GraphQLError, code: Code) -> dict[str, Any]:
+        message = error.message.partition(" Did you mean")[0] if self._hides else error.message
+        made = entry(code, message)
+        if error.locations:
+            made["locations"] = [{"line": at.line, "column": at.column} for at in error.locations[:2]]
+        return made
+
+    def _refused(self, code: Code, entries: list[dict[str, Any]]) -> Answer:
+        return Answer(status=400, body=orjson.dumps({"errors": entries}), codes=(code,))
+
+
+def entry(
+    code: Code,
+    message: str,
+    *,
+    path: list[str | int] | None = None,
+    details: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """One element of ``errors``."""
+    made: dict[str, Any] = {"message": _clean(message), "extensions": {"code": str(code), **(details or {})}}
+    if path is not None:
+        made["path"] = path
+    return made
+
+
+def _clean(text: str) -> str:
+    """Bounded, and text that JSON can hold (no lone surrogates)."""
+    return _short(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "..."
+
+
+def operations(document: Document) -> list[OperationDefinitionNode]:
+    """The operations of a document."""
+    return [d for d in document.node.definitions if isinstance(d, OperationDefinitionNode)]
+
+
+def _body(data: Mapping[str, Any] | None, errors: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps({"data": data, "errors": errors} if errors else {"data": data})
