@@ -18,7 +18,7 @@ and knows no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,6 +51,21 @@ def merged(listed: Mapping[Key, State], listed_at: str, last: Mapping[Key, Event
     return listed.get(key)
 
 
+class Prediction(NamedTuple):
+    """What list and stream had said of a later list, before it came: ``of`` a key at that list's version."""
+
+    listed: Mapping[Key, State]
+    spent: Mapping[Key, Event]
+    """Of each key the newest event that the later list has seen."""
+
+    def of(self, key: Key) -> State | None:
+        """The state of ``key`` that the later list should have; where it has another, the stream missed something."""
+        event = self.spent.get(key)
+        if event is not None:
+            return None if event.deleted else State(event.uid, event.version)
+        return self.listed.get(key)
+
+
 @dataclass
 class Scope:
     """The same rule, kept up to date event by event and list by list; always equal to ``merged`` of everything.
@@ -69,15 +84,6 @@ class Scope:
         """What is true of ``key``."""
         seen = self.events.get(key)
         return merged(self.listed, self.listed_at, {key: seen[-1]} if seen else {}, key)
-
-    def at_list(self, key: Key, version: str) -> State | None:
-        """What list and stream predict of ``key`` at ``version``, which is not below L: for the audit."""
-        state = self.listed.get(key)
-        for event in self.events.get(key, ()):
-            if newer(event.version, version):
-                break
-            state = None if event.deleted else State(event.uid, event.version)
-        return state
 
     def keys(self) -> set[Key]:
         """Every key that the list or an unspent event names."""
@@ -106,18 +112,24 @@ class Scope:
             self.window_start = resumed_at
         self.bookmark(resumed_at)
 
-    def install(self, listed: Mapping[Key, State], listed_at: str) -> bool:
-        """Install a whole list; spent events go. A list that is not newer than the installed one is refused."""
+    def install(self, listed: Mapping[Key, State], listed_at: str) -> Prediction | None:
+        """Install a whole list: spent events go. None for a list that is not newer than the installed one: refused.
+
+        Gives what was predicted of that list, for the audit.
+        """
         if not newer(listed_at, self.listed_at):
-            return False
+            return None
+        spent: dict[Key, Event] = {}
+        for key, seen in list(self.events.items()):
+            unspent = [event for event in seen if newer(event.version, listed_at)]
+            if len(unspent) < len(seen):
+                spent[key] = seen[len(seen) - len(unspent) - 1]
+                self.events[key] = unspent
+                if not unspent:
+                    del self.events[key]
+        prediction = Prediction(self.listed, spent)
         self.listed, self.listed_at = listed, listed_at
-        spent = [key for key, seen in self.events.items() if not newer(seen[-1].version, listed_at)]
-        for key in spent:
-            del self.events[key]
-        for key, seen in self.events.items():
-            if not newer(seen[0].version, listed_at):
-                self.events[key] = [event for event in seen if newer(event.version, listed_at)]
-        return True
+        return prediction
 
     @property
     def contiguous(self) -> bool:
@@ -130,22 +142,6 @@ class Scope:
         if self.contiguous and newer(self.window_end, self.listed_at):
             return self.window_end
         return self.listed_at
-
-
-class Difference(NamedTuple):
-    """A key of which the prediction and the list disagree."""
-
-    key: Key
-    predicted: State | None
-    listed: State | None
-
-
-def differences(before: Scope, listed: Mapping[Key, State], listed_at: str) -> Iterator[Difference]:
-    """Audit: where the state predicted at ``listed_at`` from ``before`` is not what the new list says."""
-    for key in before.keys() | listed.keys():
-        predicted = before.at_list(key, listed_at)
-        if predicted != listed.get(key):
-            yield Difference(key, predicted, listed.get(key))
 
 
 def table(scope: Scope, keys: Iterable[Key] | None = None) -> dict[Key, State]:

@@ -42,7 +42,7 @@ class Cleaner:
         """
         try:
             parts = _parts.decode(raw)
-            metadata = _parts.decode(parts["metadata"]) if bytes(parts.get("metadata", b"null")) != b"null" else None
+            metadata = _object(parts.get("metadata"))
             if metadata is not None:
                 self._clean_metadata(metadata)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -61,11 +61,9 @@ class Cleaner:
     def _clean_metadata(self, metadata: Parts) -> None:
         if not self._keep_managed_fields:
             metadata.pop("managedFields", None)
-        annotations = bytes(metadata.get("annotations", b"null"))
-        if annotations != b"null":
-            kept = _parts.decode(annotations)
-            if kept.pop(LAST_APPLIED, None) is not None:
-                metadata["annotations"] = msgspec.Raw(_encoder.encode(kept))
+        annotations = _object(metadata.get("annotations"))
+        if annotations is not None and annotations.pop(LAST_APPLIED, None) is not None:
+            metadata["annotations"] = msgspec.Raw(_encoder.encode(annotations))
 
     def _redact(self, text: bytes) -> bytes:
         # The standard library's parser, for it alone keeps integers of any size.
@@ -76,6 +74,13 @@ class Cleaner:
         for steps in self._paths:
             _remove(obj, steps)
         return json.dumps(obj, separators=(",", ":")).encode()
+
+
+def _object(raw: msgspec.Raw | None) -> Parts | None:
+    """The members of a JSON object; None for what is none, which is then kept as it is."""
+    if raw is None:
+        return None
+    return _parts.decode(raw) if bytes(raw)[:1] == b"{" else None
 
 
 def _path(text: str) -> tuple[Step, ...]:

@@ -44,6 +44,7 @@ class ScopeHead(msgspec.Struct, frozen=True, kw_only=True):
     """Where one scope of the table stands."""
 
     scope: str
+    epoch: str
     listing: str
     listed_at: str
     """L"""

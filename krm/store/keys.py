@@ -33,7 +33,9 @@ class Keys:
 
 
 NAMES: Final = frozenset(
-    ["events", "position", "verified", "lists", "objects", "table", "changes"]
-    + ["drift", "delays", "status", "fence", "dictionary", "requests"]
+    {
+        *("events", "position", "verified", "lists", "objects", "table", "changes"),
+        *("drift", "delays", "status", "fence", "dictionary", "requests"),
+    }
 )
 """events, position, lists, ...: docs/DESIGN.md says who writes each and what it holds."""

@@ -49,6 +49,7 @@ class TableStore:
     """One resource's data in Redis, for reading. Every call raises ``StoreError``; none waits for ever."""
 
     def __init__(self, store: Store, cluster: str, resource: Resource) -> None:
+        self.store = store
         self.cluster = cluster
         self.resource = resource
         self.keys = Keys.of(cluster, resource)
@@ -80,6 +81,18 @@ class TableStore:
         with translated():
             data = await self._redis.hgetall(self.keys.verified)
         return {scope.decode(): heads.list_head(text) for scope, text in data.items()}
+
+    async def last_list(self) -> str:
+        """Id of the newest entry of the stream that tells of installed lists, "0-0" for none."""
+        with translated():
+            newest = await self._redis.xrevrange(self.keys.lists, count=1)
+        return newest[0][0].decode() if newest else "0-0"
+
+    async def next_list(self, after: str, *, block_ms: int) -> str:
+        """The id of the newest installed list, waiting at most ``block_ms`` for one behind ``after``."""
+        with translated():
+            found = entries(await self._redis.xread({self.keys.lists: after}, block=block_ms), self.keys.lists)
+        return found[-1][0].decode() if found else after
 
     async def chunk(self, listing: str, number: int) -> bytes:
         """A chunk of a verified list. Raises ``CorruptData`` where it is gone."""

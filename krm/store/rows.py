@@ -74,17 +74,17 @@ class Codec:
     def __init__(self, resource: Resource, cleaner: Cleaner | None = None) -> None:
         self.resource = resource
         self.compressor = Compressor()
-        self._cleaner = cleaner or Cleaner(resource)
+        self.cleaner = cleaner or Cleaner(resource)
         self._schema = schema(resource)
         self.malformed = 0
         """Objects that lacked what every object has (uid, version, well-formed columns); kept, with gaps."""
 
     def encode(self, raw: bytes | msgspec.Raw, *, time_streamed: float | None = None) -> Row:
-        """The row of an object that the API server sent. Raises ``errors.BadData`` for what is no object with a name.
+        """The row of an object that the API server sent. Raises ``errors.BadData`` for what is no JSON object.
 
-        What is merely incomplete or odd is kept, with None in its place, and counted in ``malformed``.
+        What is merely incomplete or odd is kept, with gaps, and counted in ``malformed``.
         """
-        text = self._cleaner.clean(raw)
+        text = self.cleaner.clean(raw)
         obj = _loads(text)
         head = self._head(obj, time_streamed)
         how, dictionary, body = self.compressor.compress(text)
@@ -92,12 +92,11 @@ class Codec:
         return _row(head, record)
 
     def _head(self, obj: Mapping[str, Any], time_streamed: float | None) -> _Head:
-        metadata = obj.get("metadata")
-        if not isinstance(metadata, Mapping) or not _text(metadata.get("name")):
-            raise errors.BadData(f"an object of {self.resource.plural} has no name")
+        given = obj.get("metadata")
+        metadata: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         namespace, name = _text(metadata.get("namespace")), _text(metadata.get("name"))
         uid, version = _text(metadata.get("uid")), _text(metadata.get("resourceVersion"))
-        if not uid or not versions.is_valid(version):
+        if not (name and uid and versions.is_valid(version)):
             self.malformed += 1
         labels = metadata.get("labels")
         owners = metadata.get("ownerReferences")

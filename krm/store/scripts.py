@@ -1,7 +1,7 @@
 """The Lua scripts that write: each checks, in the same step as the write, that the writer still has the right to.
 
 A script is atomic towards other clients but has no rollback, so each checks first and writes only then. They use
-commands of Redis 7.0 and touch keys of one hash tag. Errors that begin with ``KRM`` become ``Fenced`` and ``OutOfStep``.
+commands of Redis 7.0 and touch keys of one hash tag. ``KRM...`` errors become ``Fenced`` and ``OutOfStep``.
 
 ``fence`` holds, per role, ``<owner>:<token> <deadline in Redis ms>``.
 """

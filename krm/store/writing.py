@@ -1,0 +1,271 @@
+"""What workers write: each role its own keys, under its own fence, by one script per step.
+
+A writer that finds its fence taken (``Fenced``) or the store not as it left it (``OutOfStep``) has written nothing; its
+worker starts its pass again from what is stored.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from krm.errors import Fenced
+from krm.store import head as heads
+from krm.store import scripts
+from krm.store.connect import Store, translated
+from krm.store.head import Head, ListHead, WorkerStatus
+from krm.store.reading import TableStore, entries
+
+Role = Literal["streamer", "verifier", "aggregator"]
+
+LEASE_MS: Final = 5_000
+"""How long a writer that has gone silent keeps its right; renewed with every heartbeat."""
+CHUNK_LIFE_S: Final = 600
+"""Chunks of a list that never got whole vanish after this."""
+OLD_CHUNK_LIFE_S: Final = 60
+"""Chunks of the list before stay this long for who still reads them."""
+REQUESTS_MAX: Final = 64
+DRIFT_MAX: Final = 10_000
+BATCH: Final = 256
+"""Operations in one script call: few enough that it holds up nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stream stands in a scope: (W0, W] of an epoch."""
+
+    start: str
+    end: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the log of events: type A(dded) M(odified) D(eleted) B(ookmark) G(ap)."""
+
+    id: str
+    type: str
+    scope: str
+    epoch: str
+    version: str
+    received_ms: int
+    record: bytes
+
+
+class Writer(TableStore):
+    """The part that all writers share: the fence, the heartbeat, asking for a list."""
+
+    role: Role
+
+    def __init__(self, store: Store, table: TableStore) -> None:
+        super().__init__(store, table.cluster, table.resource)
+        self.owner = secrets.token_hex(8)
+        self._holder = ""
+        self._scripts: dict[str, Any] = {}
+
+    async def _run(self, script: str, keys: Sequence[str], args: Iterable[Any]) -> Any:
+        """Run a script; loads it anew where Redis has forgotten it."""
+        registered = self._scripts.get(script)
+        if registered is None:
+            registered = self._scripts[script] = self._redis.register_script(script)
+        with translated():
+            return await registered(keys=list(keys), args=list(args))
+
+    async def acquire(self) -> float:
+        """Take the right to write; 0 when taken, else the seconds for which another instance still holds it."""
+        token = await self._run(scripts.ACQUIRE, [self.keys.fence], [self.role, self.owner, LEASE_MS])
+        if token <= 0:
+            return max(float(-token) / 1000, 0.05)
+        self._holder = f"{self.owner}:{token}"
+        return 0.0
+
+    async def beat(self, status: WorkerStatus) -> int:
+        """Say how this worker is and keep the fence; Redis' time in ms. Raises ``Fenced`` when another has it."""
+        standing, now = await self._run(
+            scripts.BEAT,
+            [self.keys.fence, self.keys.status],
+            [self.role, self._holder, LEASE_MS, heads.encode(status)],
+        )
+        if not standing:
+            self._holder = ""
+            raise Fenced(f"another {self.role} writes {self.resource.plural} now")
+        return int(now)
+
+    async def release(self) -> None:
+        """Give the right to write back, so that the next instance need not wait."""
+        if self._holder:
+            await self._run(scripts.RELEASE, [self.keys.fence], [self.role, self._holder])
+            self._holder = ""
+
+    async def ask_for_list(self, *, full: bool, reason: str) -> None:
+        """Ask the verifier for a list now; ``full``: with every object's record."""
+        fields = {"full": "1" if full else "0", "by": self.role, "reason": reason}
+        with translated():
+            await self._redis.xadd(self.keys.requests, fields, maxlen=REQUESTS_MAX)
+
+    async def positions(self) -> Mapping[str, Position]:
+        """Positions of the stream by scope."""
+        with translated():
+            data = {k.decode(): v.decode() for k, v in (await self._redis.hgetall(self.keys.position)).items()}
+        return {
+            name.removeprefix("end:"): Position(
+                data.get("start:" + name.removeprefix("end:"), ""),
+                end,
+                data.get("epoch:" + name.removeprefix("end:"), ""),
+            )
+            for name, end in data.items()
+            if name.startswith("end:")
+        }
+
+
+class EventWriter(Writer):
+    """The streamer's: the log of events and the stream's position."""
+
+    role = "streamer"
+
+    async def append(
+        self, scope: str, epoch: str, before: str, after: str, most: int, batch: Sequence[tuple[str, str, int, bytes]]
+    ) -> None:
+        """Append (type, version, received ms, record)s and move the position from ``before`` to ``after``."""
+        flat: list[Any] = [self._holder, scope, epoch, before, after, most]
+        for entry in batch:
+            flat.extend(entry)
+        await self._run(scripts.APPEND, [self.keys.fence, self.keys.events, self.keys.position], flat)
+
+    async def trim(self, head: Head, *, most: int = 1_000) -> int:
+        """Drop leading entries that the installed lists have seen; how many went."""
+        scopes = [part for s in head.scopes for part in (s.scope, head.epoch, s.listed_at)]
+        dropped = await self._run(
+            scripts.TRIM, [self.keys.fence, self.keys.events], [self._holder, most, head.cursor, *scopes]
+        )
+        return int(dropped)
+
+
+class ListWriter(Writer):
+    """The verifier's: lists in chunks, then one flip."""
+
+    role = "verifier"
+
+    async def put_chunk(self, listing: str, number: int, chunk: bytes) -> None:
+        """Store a chunk of a list that is being read; it vanishes by itself if the list never gets whole."""
+        with translated():
+            await self._redis.set(self.keys.chunk(listing, number), chunk, ex=CHUNK_LIFE_S)
+
+    async def flip(self, head: ListHead) -> None:
+        """Make a whole list the installed one of its scope. Raises ``OutOfStep`` where a newer one is."""
+        chunks = [self.keys.chunk(head.listing, number) for number in range(head.chunks)]
+        before = await self._run(
+            scripts.FLIP,
+            [self.keys.fence, self.keys.verified, self.keys.lists, *chunks],
+            [self._holder, head.scope, head.epoch, head.listed_at, heads.encode(head)],
+        )
+        if before:
+            old = heads.list_head(before)
+            with translated():
+                for number in range(old.chunks):
+                    await self._redis.expire(self.keys.chunk(old.listing, number), OLD_CHUNK_LIFE_S)
+
+    async def put_dictionary(self, identifier: int, dictionary: bytes) -> None:
+        """Store a compression dictionary and make it the current one."""
+        with translated():
+            await self._redis.hset(self.keys.dictionary, mapping={str(identifier): dictionary, "current": identifier})
+
+    async def last_request(self) -> str:
+        """Id of the newest request, "0-0" for none."""
+        with translated():
+            newest = await self._redis.xrevrange(self.keys.requests, count=1)
+        return newest[0][0].decode() if newest else "0-0"
+
+    async def requests(self, after: str, *, block_ms: int) -> tuple[str, bool, list[str]]:
+        """(newest id, whether a full list is asked for, who asks and why), of requests behind ``after``."""
+        with translated():
+            found = await self._redis.xread({self.keys.requests: after}, count=REQUESTS_MAX, block=block_ms)
+        asked = entries(found, self.keys.requests)
+        reasons = [f"{fields[b'by'].decode()}: {fields[b'reason'].decode()}" for _, fields in asked]
+        full = any(fields[b"full"] == b"1" for _, fields in asked)
+        return (asked[-1][0].decode() if asked else after), full, reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step of a table: ADDED, MODIFIED, DELETED (a change), PUT (a row of a new table) or DRIFT (a line of it)."""
+
+    kind: str
+    uid: str = ""
+    version: str = ""
+    record: bytes = b""
+    rows: int = 0
+    """What it adds to the number of rows ..."""
+    digest: int = 0
+    """... and to their digest."""
+
+
+class TableWriter(Writer):
+    """The aggregator's: rows, changes and head of the table, always in step with each other."""
+
+    role = "aggregator"
+
+    def __init__(self, store: Store, table: TableStore, *, events_max: int, retention_s: float) -> None:
+        super().__init__(store, table)
+        self._events_max = events_max
+        self._retention_ms = int(retention_s * 1000)
+
+    async def begin(self) -> str:
+        """Withdraw whatever table there is and begin a new life of it; its run."""
+        run = secrets.token_hex(8)
+        await self._run(
+            scripts.BEGIN,
+            [self.keys.fence, self.keys.table, self.keys.objects, self.keys.changes],
+            [self._holder, run],
+        )
+        return run
+
+    async def apply(self, head: Head, operations: Sequence[Operation]) -> tuple[int, str, int]:
+        """Apply ``operations`` and store ``head`` in one step; (seq, id of the newest change or "", Redis' ms).
+
+        ``head.run`` and ``head.seq`` are those that this writer left. Raises ``Fenced``, ``OutOfStep``.
+        """
+        fields = [part for pair in heads.head_fields(head).items() for part in pair]
+        flat: list[Any] = [self._holder, head.run, head.seq, self._events_max, self._retention_ms, DRIFT_MAX]
+        flat += [len(fields), *fields]
+        for operation in operations:
+            flat += (operation.kind, operation.uid, operation.version, operation.record)
+        keys = self.keys
+        seq, change, now = await self._run(
+            scripts.APPLY, [keys.fence, keys.table, keys.objects, keys.changes, keys.drift], flat
+        )
+        return int(seq), change.decode(), int(now)
+
+    async def heads_of_rows(self, uids: Sequence[str]) -> list[bytes | None]:
+        """Records of some rows."""
+        with translated():
+            return list(await self._redis.hmget(self.keys.objects, list(uids))) if uids else []
+
+    async def follow(self, cursor: str, lists: str, *, block_ms: int, count: int) -> tuple[list[Entry], str]:
+        """(events behind ``cursor``, newest id of the stream ``lists``); waits at most ``block_ms`` for either."""
+        with translated():
+            found = await self._redis.xread(
+                {self.keys.events: cursor, self.keys.lists: lists}, count=count, block=block_ms
+            )
+        installed = entries(found, self.keys.lists)
+        return [_entry(*e) for e in entries(found, self.keys.events)], installed[-1][0].decode() if installed else lists
+
+    async def oldest_event(self) -> str | None:
+        """Id of the oldest event that is kept."""
+        with translated():
+            oldest = await self._redis.xrange(self.keys.events, count=1)
+        return oldest[0][0].decode() if oldest else None
+
+
+def _entry(identifier: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    return Entry(
+        id=identifier.decode(),
+        type=fields[b"t"].decode(),
+        scope=fields[b"s"].decode(),
+        epoch=fields[b"e"].decode(),
+        version=fields[b"v"].decode(),
+        received_ms=int(fields[b"a"]),
+        record=fields[b"r"],
+    )

@@ -1,0 +1,376 @@
+"""The aggregator: keeps one resource's table in Redis equal to what list and stream make true, change by change.
+
+It reads the log of events and the installed lists, asks the ledger what they mean, and writes rows, changes and head in
+one step. It never speaks to the API server. When it begins, it reads what is stored, proves it by its digest, and
+builds the table anew where the proof fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from krm import errors
+from krm.merge import Event, Key, Prediction, State
+from krm.resources import Resource
+from krm.settings import Settings
+from krm.store import chunks, rows
+from krm.store.connect import BLOCK_MS
+from krm.store.head import Head, ListHead, Missed, ScopeHead
+from krm.store.reading import TableStore
+from krm.store.writing import BATCH, Entry, Operation, TableWriter
+from krm.workers import drift, lists
+from krm.workers.ledger import Drift, DriftKind, Ledger, MissingRecord
+from krm.workers.runner import Worker
+
+logger = logging.getLogger(__name__)
+
+EVENTS_AT_ONCE: Final = 512
+SLICE: Final = 2_000
+"""Keys reconciled with a new list between two looks at the stream."""
+EXPLAIN_MS: Final = 5_000
+"""How long an event that explains a difference may still be on its way; after that the stream has missed it."""
+
+
+@dataclass
+class _Install:
+    """A list that is being brought into the table, slice by slice."""
+
+    head: ListHead
+    keys: Iterator[Key]
+    records: dict[Key, bytes]
+    prediction: Prediction | None
+    ghosts: Sequence[Drift]
+    """Rows that no history explains: the list is of another history, and does not know them."""
+
+
+class Aggregator(Worker):
+    """Aggregates one resource."""
+
+    writer: TableWriter
+
+    def __init__(self, resource: Resource, settings: Settings, table: TableStore) -> None:
+        writer = TableWriter(
+            table.store, table, events_max=settings.events_max, retention_s=settings.changes_retention_s
+        )
+        super().__init__(resource, writer)
+        self._table = table
+        self._codec = lists.codec(resource, settings)
+        self._scopes = lists.scopes(settings, resource)
+
+    async def work(self) -> None:
+        """Begin from what is stored, then follow events and lists."""
+        self._ledger = Ledger()
+        self._operations: deque[Operation] = deque()
+        self._differ_since_ms: dict[str, int] = {}
+        self._asked_about = ""
+        self._last_event_ms: int | None = None
+        self._cursor = "0-0"
+        await lists.learn_dictionaries(self._codec, self._table)
+        lists_cursor = await self._table.last_list()
+        await self._begin()
+        await self._install_new()
+        while True:
+            await self._publish()
+            entries, seen = await self.writer.follow(
+                self._cursor, lists_cursor, block_ms=BLOCK_MS, count=EVENTS_AT_ONCE
+            )
+            self._see(entries)
+            if seen != lists_cursor:
+                lists_cursor = seen
+                await self._install_new()
+            self._settle_drift()
+
+    # Begin
+
+    async def _begin(self) -> None:
+        """Take over the stored table if it proves whole, else withdraw it and begin another."""
+        positions = await self.writer.positions()
+        head = await self._stored_head()
+        if head is not None and await self._load_rows(head):
+            for taken in head.scopes:
+                self._take_over(taken)
+            self._head = head
+            self._last_event_ms = head.last_event_ms
+        else:
+            self._ledger = Ledger()
+            run = await self.writer.begin()
+            self._head = _first_head(run)
+            logger.info("begins a new table", extra={**self._names(), "run": run})
+        for scope in self._scopes:
+            book, position = self._ledger.book(scope), positions.get(scope)
+            if position is not None and book.epoch in ("", position.epoch):
+                book.epoch = position.epoch
+                book.merged.gap(position.start)
+        await self._replay()
+
+    async def _stored_head(self) -> Head | None:
+        try:
+            head = await self._table.head()
+        except errors.CorruptData as error:
+            logger.warning("the stored head does not decode", extra={**self._names(), "reason": str(error)})
+            return None
+        return head if head is not None and head.state == "ready" else None
+
+    async def _load_rows(self, head: Head) -> bool:
+        """Read the stored rows into the ledger; whether they are the table that the head describes."""
+        if {scope.scope for scope in head.scopes} != set(self._scopes):
+            return False
+        count = total = 0
+        try:
+            async for records in self._table.records():
+                for _, record in records:
+                    row = self._codec.decode(record)
+                    self._ledger.load(self._scope_of(row.namespace), row.key, State(row.uid, row.version))
+                    count, total = count + 1, total + rows.digest(row.uid, row.version)
+        except (errors.CorruptData, errors.UnknownFormat) as error:
+            logger.warning("the stored table does not decode", extra={**self._names(), "reason": str(error)})
+            return False
+        if (count, total % rows.DIGEST_MODULUS) != (head.rows, head.digest):
+            logger.warning("the stored table is not whole", extra={**self._names(), "rows": count})
+            return False
+        return True
+
+    def _scope_of(self, namespace: str) -> str:
+        return lists.EVERYWHERE if self._scopes == (lists.EVERYWHERE,) else namespace
+
+    def _take_over(self, scope: ScopeHead) -> None:
+        book = self._ledger.book(scope.scope)
+        book.installed = scope
+        book.epoch = scope.epoch
+        # The rows stand in for the list that they were brought up to, until the next one is installed.
+        book.merged.listed = dict(book.published)
+        book.merged.listed_at = scope.listed_at
+        book.merged.window_end = scope.window_end
+
+    async def _replay(self) -> None:
+        """Take in the unspent events that the stored table has seen already; they change nothing of it."""
+        until = _order(self._head.cursor)
+        while _order(self._cursor) < until:
+            entries, _ = await self.writer.follow(self._cursor, "$", block_ms=1, count=EVENTS_AT_ONCE)
+            seen = [entry for entry in entries if _order(entry.id) <= until]
+            for entry in seen:
+                self._cursor = entry.id
+                self._see_one(entry, replayed=True)
+            if len(seen) < EVENTS_AT_ONCE:
+                break
+        self._cursor = max(self._cursor, self._head.cursor, key=_order)
+
+    # Events
+
+    def _see(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._cursor = entry.id
+            self._see_one(entry, replayed=False)
+
+    def _see_one(self, entry: Entry, *, replayed: bool) -> None:
+        if entry.scope not in self._scopes:
+            return
+        book = self._ledger.book(entry.scope)
+        book.epoch = book.epoch or entry.epoch
+        if entry.epoch != book.epoch:
+            return
+        if entry.type == "G":
+            book.merged.gap(entry.version)
+        elif entry.type == "B":
+            book.merged.bookmark(entry.version)
+        else:
+            self._event(entry, replayed=replayed)
+        if entry.type != "G":
+            self._last_event_ms = entry.received_ms
+
+    def _event(self, entry: Entry, *, replayed: bool) -> None:
+        try:
+            row = self._codec.decode(entry.record)
+        except (errors.CorruptData, errors.UnknownFormat) as error:
+            # What it said is lost: a gap, as if the stream had not seen it. The next list closes it.
+            logger.warning("an event in the log does not decode", extra={**self._names(), "reason": str(error)})
+            self._ledger.book(entry.scope).merged.gap(entry.version)
+            return
+        event = Event(row.uid, entry.version, entry.type == "D")
+        if replayed:
+            self._ledger.replay(entry.scope, row.key, event)
+        else:
+            self._operations.extend(self._ledger.event(entry.scope, row.key, event, entry.record))
+
+    # Lists
+
+    async def _install_new(self) -> None:
+        """Bring every list in that the table does not stand for yet."""
+        for scope, head in (await self._table.list_heads()).items():
+            installed = self._ledger.book(scope).installed if scope in self._scopes else None
+            if scope not in self._scopes or (installed is not None and installed.listing == head.listing):
+                continue
+            try:
+                install = await self._prepare(head)
+            except errors.CorruptData as error:
+                await self._ask_full(head, str(error))
+                continue
+            if install is not None:
+                await self._bring_in(install)
+
+    async def _prepare(self, head: ListHead) -> _Install | None:
+        """Read a list and install it in the books; None where it lacks what the table does not have either."""
+        listed, records = await self._read(head)
+        for key, state in listed.items():
+            if key not in records and self._ledger.lacks(head.scope, key, state, head.listed_at):
+                await self._ask_full(head, f"the record of {key[0]}/{key[1]} is missing")
+                return None
+        book = self._ledger.book(head.scope)
+        comparable = bool(book.merged.listed_at) and book.epoch == head.epoch
+        ghosts = [
+            Drift(DriftKind.GHOST, key, state.uid, state.version)
+            for key, state in book.published.items()
+            if key not in listed and book.epoch != head.epoch
+        ]
+        gone = (book.published.keys() | book.merged.listed.keys()) - listed.keys()
+        prediction = self._ledger.install(head.scope, listed, head.listed_at, head.epoch)
+        if prediction is None:
+            return None
+        keys = itertools.chain(listed, gone)
+        return _Install(head, keys, records, prediction if comparable else None, ghosts)
+
+    async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes]]:
+        """The states and the records of a list's chunks. Raises ``CorruptData`` where they are not that list."""
+        listed: dict[Key, State] = {}
+        records: dict[Key, bytes] = {}
+        total = 0
+        for number in range(head.chunks):
+            for row in chunks.unpack(await self._table.chunk(head.listing, number), self._codec.compressor):
+                listed[row.namespace, row.name] = State(row.uid, row.version)
+                total += rows.digest(row.uid, row.version)
+                if row.record:
+                    records[row.namespace, row.name] = row.record
+        if str(total % rows.DIGEST_MODULUS) != head.digest or len(listed) != head.rows:
+            raise errors.CorruptData("the chunks of a list are not the list that its header describes")
+        return listed, records
+
+    async def _ask_full(self, head: ListHead, reason: str) -> None:
+        if self._asked_about != head.listing:
+            self._asked_about = head.listing
+            logger.info("needs a full list", extra={**self._names(), "scope": head.scope, "reason": reason})
+            await self.writer.ask_for_list(full=True, reason=reason[:200])
+
+    async def _bring_in(self, install: _Install) -> None:
+        """Bring the rows to the list, with a look at the stream between slices; only then the head says so."""
+        head = install.head
+        book = self._ledger.book(head.scope)
+        remaining = len(book.merged.listed) + len(book.published)
+        for _ in range(0, remaining + 1, SLICE):
+            try:
+                made = self._ledger.reconcile(head.scope, install.keys, install.records, install.prediction, SLICE)
+            except MissingRecord as error:
+                await self._ask_full(head, f"the record of {error} is missing")
+                raise errors.OutOfStep(f"the record of {error} is missing") from error
+            self._operations.extend(_put(o) if self._head.state == "building" else o for o in made)
+            await self._flush()
+            entries, _ = await self.writer.follow(self._cursor, "$", block_ms=1, count=EVENTS_AT_ONCE)
+            self._see(entries)
+        previous = book.installed.verified_at_ms if book.installed else None
+        book.installed = ScopeHead(
+            scope=head.scope,
+            epoch=head.epoch,
+            listing=head.listing,
+            listed_at=head.listed_at,
+            verified_at_ms=head.started_ms,
+            took_s=head.took_s,
+            window_start="",
+            window_end="",
+            contiguous=False,
+        )
+        if book.unexplained:
+            self._differ_since_ms[head.scope] = previous or head.started_ms
+            self._explain_until_ms = self.now_ms() + EXPLAIN_MS
+        self._report(install.ghosts, previous)
+
+    # Drift
+
+    def _settle_drift(self) -> None:
+        """Report the differences that no event explains any more."""
+        for scope, book in self._ledger.books.items():
+            if book.unexplained:
+                waited = self.now_ms() >= self._explain_until_ms
+                found = self._ledger.drifted(scope, all_of_it=waited)
+                self._report(found, self._differ_since_ms.get(scope))
+
+    def _report(self, found: Sequence[Drift], since_ms: int | None) -> None:
+        now_ms = self.now_ms()
+        for one in found:
+            details = {"kind": one.kind.value, "key": "/".join(one.key), "version": one.version}
+            logger.warning("the stream had missed something", extra={**self._names(), **details})
+            self._operations.append(drift.line(one, at_ms=now_ms, since_ms=since_ms))
+        if found:
+            self._head = msgspec.structs.replace(self._head, missed=drift.counted(self._head.missed, found))
+
+    # Publish
+
+    def _described(self) -> Head:
+        """The head of the table once every pending operation is in it."""
+        scopes = [head for scope in self._scopes if (head := self._ledger.scope_head(scope)) is not None]
+        return msgspec.structs.replace(
+            self._head,
+            state="ready" if len(scopes) == len(self._scopes) else "building",
+            epoch=scopes[0].epoch if scopes else "",
+            scopes=tuple(scopes),
+            cursor=self._cursor,
+            last_event_ms=self._last_event_ms,
+        )
+
+    async def _flush(self) -> None:
+        """Write pending operations; until the last of them the head says what it said before of list and stream."""
+        while len(self._operations) > BATCH:
+            await self._apply(self._head, [self._operations.popleft() for _ in range(BATCH)])
+        if self._operations:
+            batch = list(self._operations)
+            self._operations.clear()
+            await self._apply(self._described(), batch)
+
+    async def _publish(self) -> None:
+        """Write pending operations, and the head if it says something new."""
+        await self._flush()
+        described = self._described()
+        if described != self._head:
+            await self._apply(described, ())
+
+    async def _apply(self, head: Head, operations: Sequence[Operation]) -> None:
+        head = msgspec.structs.replace(
+            head,
+            rows=head.rows + sum(o.rows for o in operations),
+            digest=(head.digest + sum(o.digest for o in operations)) % rows.DIGEST_MODULUS,
+        )
+        seq, change, now_ms = await self.writer.apply(head, operations)
+        self._head = msgspec.structs.replace(head, seq=seq, change=change or head.change, at_ms=now_ms)
+        self.say(events=seq)
+
+
+def _put(operation: Operation) -> Operation:
+    """A row of a table that nobody has seen yet is no change."""
+    return operation if operation.kind != "ADDED" else dataclasses.replace(operation, kind="PUT")
+
+
+def _order(identifier: str) -> tuple[int, int]:
+    milliseconds, _, number = identifier.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+def _first_head(run: str) -> Head:
+    return Head(
+        run=run,
+        seq=0,
+        change="0-0",
+        state="building",
+        rows=0,
+        digest=0,
+        epoch="",
+        scopes=(),
+        missed=Missed(),
+        at_ms=0,
+        last_event_ms=None,
+    )

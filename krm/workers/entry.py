@@ -1,0 +1,116 @@
+"""A process of workers: the workers of one role, for one resource or several, until they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from krm import errors
+from krm.kube import connect as kube
+from krm.kube.backoff import Backoff
+from krm.resources import Resource
+from krm.settings import Settings
+from krm.store.connect import Store, open_store
+from krm.store.reading import TableStore
+from krm.store.writing import Role
+from krm.workers.aggregator import Aggregator
+from krm.workers.runner import Worker
+from krm.workers.streamer import Streamer
+from krm.workers.verifier import Verifier
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S: Final = 5.0
+
+
+def main(
+    role: Role,
+    settings: Settings,
+    resources: Sequence[Resource],
+    *,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+) -> None:
+    """Run the workers of ``role`` for ``resources`` until SIGINT or SIGTERM. Raises ``ConfigError``."""
+    asyncio.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context))
+
+
+async def run(
+    role: Role,
+    settings: Settings,
+    resources: Sequence[Resource],
+    *,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """The same inside an event loop; ends when ``stop`` is set (by default by a signal)."""
+    stop = stop or stopped_by_signal()
+    store = open_store(settings.require_redis())
+    clusters: list[kube.Cluster] = []
+    try:
+        if not await _checked(store, stop):
+            return
+        workers: list[Worker] = []
+        for resource in resources:
+            table = TableStore(store, settings.cluster, resource)
+            if role == "aggregator":
+                workers.append(Aggregator(resource, settings, table))
+                continue
+            cluster = await kube.open(kubeconfig, context)
+            clusters.append(cluster)
+            make = Streamer if role == "streamer" else Verifier
+            workers.append(make(resource, settings, table, cluster))
+        logger.info("works", extra={"role": role, "resources": ",".join(r.plural for r in resources)})
+        await _until(stop, workers)
+        logger.info("stopped", extra={"role": role})
+    finally:
+        for cluster in clusters:
+            await cluster.close()
+        await store.close()
+
+
+def stopped_by_signal() -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _checked(store: Store, stop: asyncio.Event) -> bool:
+    """Wait until Redis answers and is fit; False when told to stop before."""
+    backoff = Backoff()
+    said = ""
+    while not stop.is_set():
+        try:
+            for warning in await store.check(writer=True):
+                logger.warning(warning)
+        except errors.StoreError as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("waits for Redis", extra={"reason": said})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), backoff.failed(error))
+        else:
+            return True
+    return False
+
+
+async def _until(stop: asyncio.Event, workers: Sequence[Worker]) -> None:
+    lives = [asyncio.create_task(worker.live()) for worker in workers]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([*lives, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for life in done - {stopping}:
+            await life  # a worker's life ends only by an error that nobody foresaw
+    finally:
+        for task in (*lives, stopping):
+            task.cancel()
+        await asyncio.wait([*lives, stopping], timeout=DRAIN_S)

@@ -1,0 +1,139 @@
+"""The life that all workers share: get the right to write, work, say how one is, back off, drain on request.
+
+A worker is one pass that goes on until something ends it; whatever ends it, the next pass starts from what is stored.
+This is the only place that catches everything: a worker must not die of one bad object, nor be silent about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import msgspec
+
+from krm import errors
+from krm.kube.backoff import Backoff
+from krm.resources import Resource
+from krm.store.head import WorkerStatus
+from krm.store.writing import Writer
+
+logger = logging.getLogger(__name__)
+
+BEAT_S: Final = 1.0
+REPEAT_S: Final = 60.0
+"""A failure that goes on is logged once, then at most this often."""
+
+
+class Worker(ABC):
+    """One worker of one resource."""
+
+    def __init__(self, resource: Resource, writer: Writer) -> None:
+        self.resource = resource
+        self.writer = writer
+        self.status = WorkerStatus(role=writer.role)
+        self.clock_offset_ms = 0
+        """Redis' clock minus this machine's."""
+        self._logged: tuple[str, float] = ("", 0.0)
+
+    @abstractmethod
+    async def work(self) -> None:
+        """One pass: read what is stored, then work until something ends it. Holds the fence."""
+
+    def say(self, **changes: Any) -> None:
+        """Change what the next heartbeat tells."""
+        self.status = msgspec.structs.replace(self.status, **changes)
+
+    def now_ms(self) -> int:
+        """Redis' clock, as far as the last heartbeat tells."""
+        return int(time.time() * 1000) + self.clock_offset_ms
+
+    async def live(self) -> None:
+        """Work until cancelled; gives the fence back at the end."""
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    wait_s = await self.writer.acquire()
+                    if wait_s:
+                        self._log(logging.INFO, "waits: another instance writes", "waiting")
+                        await asyncio.sleep(min(wait_s, BEAT_S))
+                        continue
+                    await self._hold(backoff)
+                except errors.Fenced as error:
+                    self._log(logging.WARNING, "lost the right to write", str(error))
+                except Exception as error:  # noqa: BLE001 - see the module's text
+                    delay_s = self._failed(error, backoff)
+                    await self._linger(delay_s)
+        finally:
+            with contextlib.suppress(errors.StoreError, asyncio.TimeoutError):
+                self.say(state="stopped", connected=False)
+                async with asyncio.timeout(2):
+                    await self._beat()
+                    await self.writer.release()
+
+    async def _hold(self, backoff: Backoff) -> None:
+        """Work and beat side by side; either's end ends the other."""
+        self.say(state="running", reason=None)
+        await self._beat()
+        await first_of(self.work(), self._beat_on(backoff))
+
+    async def _beat_on(self, backoff: Backoff) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await self._beat()
+                backoff.succeeded()
+            except errors.StoreUnreachable:
+                # The work itself notices if it matters; a missed beat alone is no reason to stop a stream.
+                logger.debug("missed a heartbeat", extra={"resource": self.resource.plural})
+
+    async def _beat(self) -> None:
+        redis_ms = await self.writer.beat(self.status)
+        self.clock_offset_ms = redis_ms - int(time.time() * 1000)
+
+    async def _linger(self, delay_s: float) -> None:
+        """Wait, and go on saying how one is: a worker that backs off is not one that is gone."""
+        deadline = time.monotonic() + delay_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(errors.StoreError):
+                await self._beat()
+            await asyncio.sleep(min(left_s, BEAT_S))
+
+    def _failed(self, error: Exception, backoff: Backoff) -> float:
+        delay_s = backoff.failed(error)
+        state = "forbidden" if isinstance(error, errors.Forbidden) else "failing"
+        state = "gone" if isinstance(error, errors.NotFound) else state
+        self.say(state=state, reason=str(error)[:300], connected=False)
+        if isinstance(error, errors.KrmError):
+            self._log(logging.WARNING, "stopped and will try again", str(error), delay_s=round(delay_s, 2))
+        else:
+            logger.error("failed unexpectedly and will try again", exc_info=error, extra=self._names())
+        return delay_s
+
+    def _names(self) -> dict[str, object]:
+        return {"role": self.status.role, "resource": self.resource.plural}
+
+    def _log(self, level: int, message: str, reason: str, **more: object) -> None:
+        said, at = self._logged
+        if reason == said and time.monotonic() - at < REPEAT_S:
+            return
+        self._logged = (reason, time.monotonic())
+        logger.log(level, message, extra={**self._names(), "reason": reason, **more})
+
+
+async def first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Run ``works`` side by side until one ends, by itself or by an error (raised); the others are cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

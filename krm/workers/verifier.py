@@ -1,0 +1,257 @@
+"""The verifier: lists one resource, consistently and whole, each interval and whenever one of the others asks.
+
+A list is read page by page into chunks that nobody sees, and becomes the installed one in a single step once it is
+whole and believable. It decides nothing about rows: it says what the API server had at one version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from krm import errors
+from krm.kube import listing, reading
+from krm.kube.connect import Cluster
+from krm.objects.versions import newer
+from krm.resources import Resource
+from krm.settings import Settings
+from krm.store import chunks, compression, rows
+from krm.store.chunks import ListedRow
+from krm.store.head import ListHead
+from krm.store.reading import TableStore
+from krm.store.writing import ListWriter
+from krm.workers import lists
+from krm.workers.runner import Worker
+
+logger = logging.getLogger(__name__)
+
+LIST_TIMEOUT_S: Final = 300.0
+PAGE_TIMEOUT_S: Final = 30.0
+CHUNK_ROWS: Final = 1_000
+SUSPICIOUS_ROWS: Final = 100
+"""A list that lost more than this many rows, and more than half, is read once more before it is believed."""
+KUBE_SYSTEM: Final = "/api/v1/namespaces/kube-system"
+
+
+class _Metadata(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = msgspec.field(default="", name="resourceVersion")
+
+
+class _Item(msgspec.Struct):
+    metadata: _Metadata
+
+
+_item = msgspec.json.Decoder(_Item)
+
+
+@dataclass
+class _Reading:
+    """A list that is being read."""
+
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    """uid -> version of every row"""
+    digest: int = 0
+    chunks: int = 0
+    pending: list[ListedRow] = field(default_factory=list)
+    pending_bytes: int = 0
+
+
+class Verifier(Worker):
+    """Verifies one resource, in each of its scopes."""
+
+    writer: ListWriter
+
+    def __init__(self, resource: Resource, settings: Settings, table: TableStore, cluster: Cluster) -> None:
+        super().__init__(resource, ListWriter(table.store, table))
+        self._settings = settings
+        self._cluster = cluster
+        self._table = table
+        self._codec = lists.codec(resource, settings)
+        self._schema = rows.schema(resource)
+        self._known: dict[str, tuple[str, Mapping[str, str]]] = {}
+        """Of each scope the name and the uid -> version of the last list that was installed by this process."""
+        self._stream_end = ""
+        """Where the stream stood before the newest list was asked for."""
+
+    async def work(self) -> None:
+        """List each scope, then wait for the interval's end or a request, for ever."""
+        self.say(interval_s=self._settings.verify_interval_s)
+        await lists.learn_dictionaries(self._codec, self._table)
+        cursor = await self.writer.last_request()
+        full = False
+        while True:
+            started = time.monotonic()
+            for scope in lists.scopes(self._settings, self.resource):
+                await self._verify(scope, full=full)
+            self.say(state="running", reason=None)
+            left_s = self._settings.verify_interval_s - (time.monotonic() - started)
+            cursor, full = await self._wait(cursor, left_s)
+
+    async def _wait(self, cursor: str, seconds: float) -> tuple[str, bool]:
+        """Until the next list is due or asked for; (cursor of the requests, whether it must be full)."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            block_ms = max(1, min(1_000, int(left_s * 1000)))
+            cursor, full, reasons = await self.writer.requests(cursor, block_ms=block_ms)
+            if reasons:
+                logger.info("a list is asked for", extra={**self._names(), "reason": "; ".join(reasons)})
+                return cursor, full
+        return cursor, False
+
+    async def _verify(self, scope: str, *, full: bool) -> None:
+        """Read and install one list; once more where it is hard to believe, or where history went back."""
+        before = (await self._table.list_heads()).get(scope)
+        epoch = await self._epoch(before)
+        same_history = before is not None and before.epoch == epoch
+        known = await self._installed(scope, before) if same_history and not full else {}
+        head, taken = await self._read(scope, epoch, before, known)
+        if before is not None and same_history and _implausible(before.rows, head.rows):
+            logger.warning(
+                "the list lost most of its rows; reads it once more before believing it",
+                extra={**self._names(), "scope": scope, "rows": head.rows, "rows_before": before.rows},
+            )
+            head, taken = await self._read(scope, epoch, before, known)
+        if before is not None and same_history and self._rewound(head, before):
+            epoch = _next_generation(epoch)
+            logger.warning(
+                "history went back: begins another epoch",
+                extra={**self._names(), "scope": scope, "version": head.listed_at, "before": before.listed_at},
+            )
+            head, taken = await self._read(scope, epoch, before, {})
+        await self.writer.flip(head)
+        self._known[scope] = (head.listing, taken)
+        logger.debug("installed a list", extra={**self._names(), "rows": head.rows, "version": head.listed_at})
+
+    def _rewound(self, head: ListHead, before: ListHead) -> bool:
+        """Whether a consistent list is older than what had been seen before it was asked for: history was reset."""
+        return newer(before.listed_at, head.listed_at) or newer(self._stream_end, head.listed_at)
+
+    async def _installed(self, scope: str, before: ListHead | None) -> Mapping[str, str]:
+        """uid -> version of the last list, if the table holds every record of it; else nothing: all are sent then."""
+        name, versions = self._known.get(scope, ("", {}))
+        if before is None or before.listing != name:
+            return {}
+        table = await self._table.head()
+        held = table is not None and any(s.scope == scope and s.listing == name for s in table.scopes)
+        return versions if held else {}
+
+    async def _epoch(self, before: ListHead | None) -> str:
+        """Identity of the history: uid of the kube-system namespace, where it may be read, and a generation."""
+        try:
+            uid = _item.decode(await reading.get(self._cluster, KUBE_SYSTEM)).metadata.uid
+        except (errors.Forbidden, errors.NotFound):
+            uid = ""
+        except msgspec.DecodeError as error:
+            raise errors.BadData("the kube-system namespace is not what it should be") from error
+        if before is None:
+            return f"{uid}/0"
+        known_uid, _, generation = before.epoch.rpartition("/")
+        if uid and known_uid and uid != known_uid:
+            logger.warning("this is another cluster than before", extra=self._names())
+            return f"{uid}/{int(generation) + 1}"
+        return f"{known_uid or uid}/{generation}"
+
+    async def _read(
+        self, scope: str, epoch: str, before: ListHead | None, known: Mapping[str, str]
+    ) -> tuple[ListHead, dict[str, str]]:
+        """Read a whole list into chunks. The position of the stream is read before the first request leaves."""
+        position = (await self.writer.positions()).get(scope)
+        self._stream_end = position.end if position and position.epoch == epoch else ""
+        started_ms, started = await self._table.now_ms(), time.monotonic()
+        taken = _Reading()
+        untrained: list[bytes | msgspec.Raw] | None = [] if self._codec.compressor.current == 0 else None
+        pages = listing.pages(
+            self._cluster,
+            self.resource.path(scope),
+            limit=self._settings.list_page_size,
+            timeout_s=LIST_TIMEOUT_S,
+            page_timeout_s=PAGE_TIMEOUT_S,
+        )
+        async for page in pages:
+            taken.version = page.version
+            if untrained is not None:
+                untrained += page.items
+                if len(untrained) < compression.MAX_SAMPLES and not page.is_last:
+                    continue
+                await self._train(untrained)
+                items, untrained = untrained, None
+            else:
+                items = list(page.items)
+            await self._take(taken, items, known)
+            self.say(requests=self._cluster.requests, bytes=self._cluster.bytes_received)
+        await self._flush(taken)
+        if not taken.version:
+            raise errors.BadData(f"the list of {self.resource.plural} has no resourceVersion")
+        self.say(malformed=self._codec.malformed)
+        head = ListHead(
+            listing=taken.name,
+            scope=scope,
+            epoch=epoch,
+            listed_at=taken.version,
+            started_ms=started_ms,
+            took_s=round(time.monotonic() - started, 3),
+            rows=len(taken.versions),
+            chunks=taken.chunks,
+            digest=str(taken.digest),
+            since=before.listing if before and known else "",
+        )
+        return head, taken.versions
+
+    async def _train(self, items: list[bytes | msgspec.Raw]) -> None:
+        """Make a compression dictionary of the first objects, where they are enough."""
+        samples = [self._codec.cleaner.clean(item) for item in items[: compression.MAX_SAMPLES]]
+        dictionary = await asyncio.to_thread(compression.train, samples)
+        if dictionary is not None:
+            identifier = self._codec.compressor.add(dictionary, use=True)
+            await self.writer.put_dictionary(identifier, dictionary)
+
+    async def _take(self, taken: _Reading, items: list[bytes | msgspec.Raw], known: Mapping[str, str]) -> None:
+        for number, item in enumerate(items):
+            row = self._row(item, known)
+            taken.versions[row.uid] = row.version
+            taken.digest = (taken.digest + rows.digest(row.uid, row.version)) % rows.DIGEST_MODULUS
+            taken.pending.append(row)
+            taken.pending_bytes += len(row.record)
+            if len(taken.pending) >= CHUNK_ROWS or taken.pending_bytes >= chunks.TARGET_BYTES:
+                await self._flush(taken)
+            elif number % 50 == 49:
+                await asyncio.sleep(0)
+
+    def _row(self, item: bytes | msgspec.Raw, known: Mapping[str, str]) -> ListedRow:
+        """The row of a listed object; its record only where the list before did not have it at this version."""
+        try:
+            found = _item.decode(item).metadata
+        except msgspec.DecodeError:
+            found = _Metadata()
+        if found.uid and known.get(found.uid) == found.resource_version:
+            return ListedRow(found.namespace, found.name, found.uid, found.resource_version, b"")
+        row = self._codec.encode(item)
+        return ListedRow(row.namespace, row.name, row.uid, row.version, row.record)
+
+    async def _flush(self, taken: _Reading) -> None:
+        if taken.pending:
+            packed = chunks.pack(taken.pending, self._codec.compressor, self._schema)
+            await self.writer.put_chunk(taken.name, taken.chunks, packed)
+            taken.chunks += 1
+            taken.pending, taken.pending_bytes = [], 0
+
+
+def _implausible(before: int, now: int) -> bool:
+    return before - now > SUSPICIOUS_ROWS and now * 2 < before
+
+
+def _next_generation(epoch: str) -> str:
+    uid, _, generation = epoch.rpartition("/")
+    return f"{uid}/{int(generation) + 1}"
