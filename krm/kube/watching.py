@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import aiohttp
 
@@ -36,7 +36,7 @@ async def watch(
     max_line_bytes: int = framing.MAX_LINE_BYTES,
     on_open: Callable[[], None] | None = None,
     wall: Callable[[], float] = time.time,
-) -> AsyncIterator[list[WatchEvent]]:
+) -> AsyncGenerator[list[WatchEvent], None]:
     """Events at ``path`` after ``version``; each list (never empty) is what one read from the network completed.
 
     The server is asked to end after ``timeout_s`` (whole seconds, the caller spreads them); the iteration then ends

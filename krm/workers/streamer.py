@@ -150,7 +150,7 @@ class Streamer(Worker):
                     await self._take(stream, batch[start : start + BATCH])
 
     async def _doubt(self, stream: Stream, installed: lists.InstalledLists) -> None:
-        """Return when the watch must be opened anew: for another history, or for silence while lists show new versions."""
+        """Return when the watch must be opened anew: for another history, or silence while lists show new versions."""
         seen: set[str] = set()
 
         def disturbs(head: ListHead) -> bool:
