@@ -23,6 +23,11 @@ VIOLATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "write-side": ("krm/workers/streamer.py", "import krm.table"),
     "workers": ("krm/workers/streamer.py", "from krm.workers import verifier"),
     "client": ("krm_client/client.py", "from krm import errors"),
+    "redis": ("krm/table/follow.py", "from redis import asyncio"),
+    "kubernetes": ("krm/schema/build.py", "from kubernetes.client import V1Pod"),
+    "aiohttp": ("krm_client/client.py", "import aiohttp"),
+    "web": ("krm/schema/build.py", "import starlette.responses"),
+    "graphql": ("krm/query/lists.py", "from graphql import GraphQLError"),
 }
 
 

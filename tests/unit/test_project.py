@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
@@ -189,6 +190,42 @@ def requirements() -> list[str]:
 @pytest.mark.parametrize("requirement", sorted(set(requirements())))
 def test_every_dependency_has_a_floor(requirement: str) -> None:
     assert ">=" in requirement
+
+
+# Libraries that come with a declared one, as part of its own interface.
+COMES_WITH: Final = {
+    "dateutil": "kubernetes",
+    "graphql": "gql",
+    "httpx2": "gql",
+    "multidict": "aiohttp",
+    "numpy": "pandas",
+    "pydantic": "kubernetes",
+    "re2": "google-re2",
+    "starlette": "fastapi",
+    "strawberry": "strawberry-graphql",
+    "urllib3": "kubernetes",
+    "yaml": "pyyaml",
+    "yarl": "aiohttp",
+}
+
+
+def imported(source: str) -> set[str]:
+    """The top names of what a module's source imports from elsewhere."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name.partition(".")[0] for alias in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                found.add(module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"krm", "krm_client"}
+
+
+def test_every_imported_library_is_declared() -> None:
+    declared = {re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in requirements()}
+    used = set().union(*(imported(source.read_text()) for source in SOURCES))
+    needed = {COMES_WITH.get(name, name.replace("_", "-")) for name in used}
+    assert needed - declared == set()
 
 
 def locked(name: str) -> set[str]:
