@@ -1,4 +1,4 @@
-"""True histories of one resource, what a stream and lists show of them, and rules that merge these: for the merge's tests.
+"""True histories of one resource, and what a stream and lists show of them: for the tests of the merge.
 
 The truth is a list of writes, each with its version. A schedule shows some of it to a rule: events may be lost,
 repeated and late, a list is taken at one version and arrives at any later time, two may be on their way at once.
@@ -48,7 +48,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Shown:
-    """One thing shown to a rule: an event, or a list that was taken at ``listed_at`` when ``started`` things had been shown."""
+    """One thing shown to a rule: an event, or a list, taken at ``listed_at`` when ``started`` things had been shown."""
 
     event: tuple[Key, Event] | None = None
     listed: dict[Key, State] | None = None

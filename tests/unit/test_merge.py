@@ -1,4 +1,4 @@
-"""The merge against the truth: random schedules with loss, repetition, late lists; and rules that are known to be wrong."""
+"""The merge against the truth: random schedules with loss, repetition, late lists; and rules known to be wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_rows_are_true_states_in_every_schedule(lists_in_flight: int, loss: floa
         check(seed, lists_in_flight=lists_in_flight, loss=loss)
 
 
-# Rules that look right. Each must break a promise in a schedule of the same generator: else the test above proves nothing.
+# Rules that look right. Each must break a promise in some schedule, else the test above proves nothing.
 
 
 def last_received(shown: list[Shown]) -> tuple[Table, str]:
