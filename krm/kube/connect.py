@@ -80,17 +80,6 @@ class Cluster:
         shown = None if now.proxy is None else str(yarl.URL(now.proxy).with_user(None))
         return failures.Peer(server=str(now.server), credentials=now.source, ca=now.ca, proxy=shown)
 
-    def note_date(self, date: str | None) -> float | None:
-        """The skew that a Date header tells which has just come; None if there is none that can be read."""
-        if date is None:
-            return None
-        try:
-            moment_s = email.utils.parsedate_to_datetime(date).timestamp()
-        except ValueError:
-            return None
-        self.date_skew_s = moment_s + 0.5 - self._wall()  # Date is cut to whole seconds
-        return self.date_skew_s
-
     async def close(self) -> None:
         """End all connections. Requests under way fail."""
         await self._session.close()
@@ -173,8 +162,15 @@ class Cluster:
             allow_redirects=False,  # an API server sends none, and credentials must not follow one
         )
         _keep_alive(response)
-        self.note_date(response.headers.get("Date"))
+        self._note_date(response.headers.get("Date"))
         return response
+
+    def _note_date(self, date: str | None) -> None:
+        try:
+            moment_s = email.utils.parsedate_to_datetime(date or "").timestamp()
+        except ValueError:  # none, or none that can be read
+            return
+        self.date_skew_s = moment_s + 0.5 - self._wall()  # Date is cut to whole seconds
 
     async def _refusal(self, response: aiohttp.ClientResponse, where: str) -> errors.ClusterError:
         try:

@@ -120,7 +120,7 @@ async def _page(
     headers = {"Accept": _METADATA_ACCEPT} if metadata_only else {}
     started = asyncio.get_running_loop().time()
     async with cluster.answer("GET", path, where=where, timeout_s=timeout_s, query=query, headers=headers) as response:
-        skew_s = cluster.note_date(response.headers.get("Date"))
+        skew_s = cluster.date_skew_s if "Date" in response.headers else None
         left_s = timeout_s - (asyncio.get_running_loop().time() - started)
         async with failures.within(cluster.peer, where, left_s):
             body = await bodies.read(cluster, response, limit=max_page_bytes, where=where)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from krm import errors
+from krm.kube import listing
+
+
+def page(**members: Any) -> bytes:
+    body = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "5"}, "items": [], **members}
+    return json.dumps({k: v for k, v in body.items() if v is not ...}, ensure_ascii=False).encode()
+
+
+def parse(body: bytes, kind: str | None = None) -> tuple[listing.Page, str]:
+    return listing.parse(body, "list /api/v1/pods", kind=kind)
+
+
+def test_items_stay_the_bytes_that_came() -> None:
+    item = b'{ "metadata": {"name":"\xc3\xa9"}, "n": 1.50}'
+    body = b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5","continue":"c","remainingItemCount":3},'
+    found, following = parse(body + b'"items":[' + item + b", " + item + b"]}\n")
+    assert found.items == [item, item]
+    assert (found.version, found.remaining, found.is_last, following) == ("5", 3, False, "c")
+    assert (found.kind, found.api_version) == ("PodList", "v1")
+
+
+@pytest.mark.parametrize("items", [[], None])
+def test_an_empty_list_is_a_list(items: list[object] | None) -> None:
+    found, following = parse(page(items=items))
+    assert (found.items, found.is_last, following) == ([], True, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(page(items=...), "not a list", id="no items at all"),
+        pytest.param(page(metadata=...), "not a list", id="no metadata"),
+        pytest.param(page(metadata={}), "no resourceVersion", id="no version"),
+        pytest.param(page(items=[1]), "not an object", id="item is a number"),
+        pytest.param(page(items=[None]), "not an object", id="item is null"),
+        pytest.param(page(items={}), "not a list", id="items is an object"),
+        pytest.param(page(kind="Table", rows=[], items=...), "Table", id="table"),
+        pytest.param(page(kind="Table"), "Table", id="table with items"),
+        pytest.param(page(kind="Status", status="Success", items=...), "Status", id="status"),
+        pytest.param(page(kind="Pod"), "Pod", id="one object"),
+        pytest.param(page(kind=...), "not a list", id="no kind"),
+        pytest.param(page(metadata={"resourceVersion": "5", "remainingItemCount": 7}), "7 objects follow", id="no token"),
+        pytest.param(page()[:-1], "begins '{\"kind\"", id="cut"),
+        pytest.param(b"", "not whole", id="nothing"),
+        pytest.param(b"<html><body>sign in</body></html>", "<html>", id="a web page"),
+        pytest.param(page().replace(b"v1", b"v\xff"), "", id="not UTF-8"),
+        pytest.param(page(items=[{"a": "x"}]).replace(b'"x"', b'"\xff"'), "utf-8", id="not UTF-8 in an item"),
+        pytest.param(page(items=[{"a": "x"}]).replace(b'"x"', b"[" * 100_000 + b"]" * 100_000), "", id="too deep"),
+    ],
+)
+def test_what_is_not_a_list_of_objects_is_bad_data(body: bytes, says: str) -> None:
+    with pytest.raises(errors.BadData) as caught:
+        parse(body)
+    assert says in str(caught.value)
+
+
+def test_another_kind_than_the_asked_one_is_bad_data() -> None:
+    with pytest.raises(errors.BadData, match="PodList, not a PartialObjectMetadataList"):
+        parse(page(), kind="PartialObjectMetadataList")
+
+
+PAGE = page(
+    metadata={"resourceVersion": "123", "continue": "abc", "remainingItemCount": 2},
+    items=[{"metadata": {"name": "é", "resourceVersion": "7"}, "spec": {"n": [1, 2.5, None, True]}}] * 2,
+)
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1, max_size=4),
+    cut=st.integers(0, 40),
+)
+def test_flipped_bytes_give_a_page_or_bad_data_and_nothing_else(flips: list[tuple[int, int]], cut: int) -> None:
+    damaged = bytearray(PAGE)
+    for place, mask in flips:
+        damaged[place % len(damaged)] ^= mask
+    try:
+        found, _ = parse(bytes(damaged[: len(damaged) - cut]))
+    except errors.BadData:
+        return
+    assert all(isinstance(json.loads(item), dict) for item in found.items)
