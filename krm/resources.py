@@ -46,7 +46,7 @@ class Resource:
     @property
     def name(self) -> str:
         """How settings and people name it: ``pods``, ``widgets.example.com``."""
-        return self.plural if self in RESOURCES.values() else self.qualified
+        return self.plural if RESOURCES.get(self.plural) == self else self.qualified
 
     @property
     def qualified(self) -> str:

@@ -132,6 +132,22 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     malformed: int = 0
 
 
+class DriftLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a list corrected."""
+
+    id: str = ""
+    kind: str
+    """MISSED_ADDED, MISSED_MODIFIED, MISSED_DELETED, GHOST"""
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    at_ms: int
+    lived_s: float | None
+    """For how long at most the table had been wrong about it."""
+
+
+_drift_line = msgspec.json.Decoder(DriftLine)
 _list_head = msgspec.json.Decoder(ListHead)
 _scopes = msgspec.json.Decoder(tuple[ScopeHead, ...])
 _missed = msgspec.json.Decoder(Missed)
@@ -145,6 +161,14 @@ def list_head(data: bytes) -> ListHead:
         return _list_head.decode(data)
     except msgspec.DecodeError as error:
         raise CorruptData(f"the header of a verified list does not decode: {error}") from error
+
+
+def drift_line(identifier: str, data: bytes) -> DriftLine:
+    """Decode. Raises ``CorruptData``."""
+    try:
+        return msgspec.structs.replace(_drift_line.decode(data), id=identifier)
+    except msgspec.DecodeError as error:
+        raise CorruptData(f"a line of drift does not decode: {error}") from error
 
 
 def table_head(data: Mapping[bytes, bytes]) -> Head | None:

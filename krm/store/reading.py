@@ -13,7 +13,7 @@ from krm.errors import CorruptData
 from krm.resources import Resource
 from krm.store import head as heads
 from krm.store.connect import Store, translated
-from krm.store.head import Head, ListHead, WorkerStatus
+from krm.store.head import DriftLine, Head, ListHead, WorkerStatus
 from krm.store.keys import Keys
 
 SLICE: Final = 1_000
@@ -135,6 +135,17 @@ class TableStore:
         with translated():
             found = await self._redis.xrange(self.keys.changes, first, last, count=count)
         return [_change(identifier, fields) for identifier, fields in found]
+
+    async def drift(self, before: str = "+", *, count: int = SLICE) -> list[DriftLine]:
+        """What verification corrected, newest first; ``before`` is an id ("(" in front excludes it)."""
+        with translated():
+            found = await self._redis.xrevrange(self.keys.drift, before, "-", count=count)
+        return [heads.drift_line(identifier.decode(), fields[b"d"]) for identifier, fields in found]
+
+    async def drift_count(self) -> int:
+        """How many lines of drift are kept."""
+        with translated():
+            return int(await self._redis.xlen(self.keys.drift))
 
     async def dictionaries(self) -> tuple[Mapping[int, bytes], int]:
         """Compression dictionaries by id, and the id of the current one (0 for none)."""

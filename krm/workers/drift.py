@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from krm.store import head as heads
-from krm.store.head import Missed
+from krm.store.head import DriftLine, Missed
 from krm.store.writing import Operation
 from krm.workers.ledger import Drift, DriftKind
 
@@ -30,17 +30,13 @@ def counted(missed: Missed, found: Iterable[Drift]) -> Missed:
 
 def line(drift: Drift, *, at_ms: int, since_ms: int | None) -> Operation:
     """The stored line: when it was found, and for how long at most the table had been wrong about it."""
-    return Operation(
-        "DRIFT",
-        record=heads.encode(
-            {
-                "kind": drift.kind.value,
-                "namespace": drift.key[0],
-                "name": drift.key[1],
-                "uid": drift.uid,
-                "version": drift.version,
-                "at_ms": at_ms,
-                "lived_s": (at_ms - since_ms) / 1000 if since_ms else None,
-            }
-        ),
+    found = DriftLine(
+        kind=drift.kind.value,
+        namespace=drift.key[0],
+        name=drift.key[1],
+        uid=drift.uid,
+        version=drift.version,
+        at_ms=at_ms,
+        lived_s=(at_ms - since_ms) / 1000 if since_ms else None,
     )
+    return Operation("DRIFT", record=heads.encode(found))
