@@ -1,0 +1,591 @@
+"""Manifests of the simulated cluster's objects, as the API server would store them: pods of about 7 kB and the rest.
+
+Pure functions from a few facts to dicts. Parts that all pods of a deployment share are built once and shared; nobody
+changes them in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from krm.simulator import managed
+from krm.simulator.kinds import Json
+
+CONTROLLER = "kube-controller-manager"
+KUBELET = "kubelet"
+_CHECKSUM = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+@dataclass(kw_only=True)
+class App:
+    """One application: a deployment and what belongs to it."""
+
+    namespace: str
+    name: str
+    uid: str
+    tier: str
+    replicas: int
+    cpu: str
+    memory: str
+    gpus: int
+    claim: str
+    has_sidecar: bool
+    revision: int = 1
+    template_hash: str = ""
+    set_uid: str = ""
+    created: str = ""
+    pods: list[str] = field(default_factory=list)
+    """Names of the pods of the current revision, oldest first."""
+    old_pods: list[str] = field(default_factory=list)
+    """Names of the pods of the revision before, while a rollout lasts."""
+    parts: Any = None
+    """What the pods of this revision share: see `shared_parts`."""
+
+    @property
+    def set_name(self) -> str:
+        """The name of the current replica set."""
+        return f"{self.name}-{self.template_hash}"
+
+    @property
+    def image(self) -> str:
+        """The image of the main container."""
+        return f"registry.example.com/{self.tier}/{self.name}:v1.{self.revision}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a pod runs."""
+
+    node: str
+    node_ip: str
+    zone: str
+    pod_ip: str
+
+
+def _probe(path: str, period_s: int) -> Json:
+    return {
+        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "timeoutSeconds": 1,
+        "periodSeconds": period_s,
+        "successThreshold": 1,
+        "failureThreshold": 3,
+    }
+
+
+def _containers(app: App) -> list[Json]:
+    mounts: list[Json] = [{"name": "config", "mountPath": "/etc/app"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    if app.claim:
+        mounts.append({"name": "data", "mountPath": "/var/lib/app"})
+    end: Json = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
+    requests: Json = {"cpu": app.cpu, "memory": app.memory}
+    limits: Json = {"memory": app.memory}
+    if app.gpus:
+        requests["nvidia.com/gpu"] = limits["nvidia.com/gpu"] = str(app.gpus)
+    env: list[Json] = [{"name": f"VAR_{n}", "value": f"value-{n}"} for n in range(8)]
+    env.append({"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}})
+    main: Json = {
+        "name": "main",
+        "image": app.image,
+        "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+        "env": env,
+        "resources": {"limits": limits, "requests": requests},
+        "volumeMounts": mounts,
+        "livenessProbe": _probe("/live", 20),
+        "readinessProbe": _probe("/ready", 10),
+        **end,
+        "imagePullPolicy": "IfNotPresent",
+    }
+    if not app.has_sidecar:
+        return [main]
+    sidecar: Json = {
+        "name": "sidecar",
+        "image": "registry.example.com/proxy:v2.1",
+        "args": ["--port", "15001"],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "volumeMounts": mounts[:2],
+        **end,
+        "imagePullPolicy": "IfNotPresent",
+    }
+    return [main, sidecar]
+
+
+def _volumes(app: App) -> list[Json]:
+    volumes: list[Json] = [
+        {"name": "config", "configMap": {"name": f"{app.name}-config", "defaultMode": 420}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if app.claim:
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": app.claim}})
+    return volumes
+
+
+def _template_spec(app: App) -> Json:
+    return {
+        "volumes": _volumes(app),
+        "containers": _containers(app),
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 30,
+        "dnsPolicy": "ClusterFirst",
+        "serviceAccountName": "default",
+        "serviceAccount": "default",
+        "securityContext": {},
+        "schedulerName": "default-scheduler",
+    }
+
+
+def _template_labels(app: App) -> Json:
+    return {"app": app.name, "release": f"r{app.revision}", "tier": app.tier}
+
+
+def _template_metadata(app: App) -> Json:
+    return {
+        "labels": _template_labels(app),
+        "annotations": {"checksum/config": _CHECKSUM, "prometheus.io/scrape": "true"},
+    }
+
+
+def _toleration(key: str) -> Json:
+    return {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+
+
+def shared_parts(app: App) -> Json:
+    """What all pods of one revision have in common: their spec without the node, and their managed fields."""
+    before = {
+        **_template_spec(app),
+        "tolerations": [_toleration("not-ready"), _toleration("unreachable")],
+        "priority": 0,
+        "enableServiceLinks": True,
+        "preemptionPolicy": "PreemptLowerPriority",
+    }
+    metadata = _pod_metadata(app, {})
+    fields = managed.fields({"metadata": {**metadata, "generateName": f"{app.set_name}-"}, "spec": _template_spec(app)})
+    order = ("volumes", "containers", "restartPolicy", "terminationGracePeriodSeconds", "dnsPolicy")
+    names = (*order, "serviceAccountName", "serviceAccount")
+    return {
+        "spec_head": {name: before[name] for name in names},
+        "spec_tail": {name: value for name, value in before.items() if name not in names},
+        "fields": fields,
+        "containers": [(each["name"], each["image"]) for each in before["containers"]],
+    }
+
+
+def _pod_metadata(app: App, extra_labels: Json) -> Json:
+    return {
+        "labels": {**_template_labels(app), "pod-template-hash": app.template_hash, **extra_labels},
+        "annotations": _template_metadata(app)["annotations"],
+        "ownerReferences": [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "ReplicaSet",
+                "name": app.set_name,
+                "uid": app.set_uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+
+
+def pod(app: App, *, name: str, uid: str, created: str) -> Json:
+    """A pod that nobody has scheduled yet."""
+    parts = app.parts
+    entry = {
+        "manager": CONTROLLER,
+        "operation": "Update",
+        "apiVersion": "v1",
+        "time": created,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": parts["fields"],
+    }
+    return {
+        "metadata": {
+            "name": name,
+            "generateName": f"{app.set_name}-",
+            "namespace": app.namespace,
+            "uid": uid,
+            "generation": 1,
+            "creationTimestamp": created,
+            **_pod_metadata(app, {}),
+            "managedFields": [entry],
+        },
+        "spec": {**parts["spec_head"], **parts["spec_tail"]},
+        "status": {"phase": "Pending", "qosClass": "Burstable"},
+    }
+
+
+def schedule(obj: Json, place: Place, at: str) -> None:
+    """Give a pod its node, as the scheduler does."""
+    spec = obj["spec"]
+    names = list(spec)
+    at_index = names.index("securityContext") if "securityContext" in names else len(names)
+    ordered = {name: spec[name] for name in names[:at_index]}
+    ordered["nodeName"] = place.node
+    obj["spec"] = ordered | {name: spec[name] for name in names[at_index:]}
+    obj["metadata"]["labels"] = {**obj["metadata"]["labels"], "topology.kubernetes.io/zone": place.zone}
+    status = obj["status"]
+    obj["status"] = {
+        "phase": status["phase"],
+        "conditions": [condition("PodScheduled", at)],
+        "qosClass": status["qosClass"],
+    }
+
+
+def condition(type_: str, at: str, value: str = "True") -> Json:
+    """A condition of a pod."""
+    return {"type": type_, "status": value, "lastProbeTime": None, "lastTransitionTime": at}
+
+
+def run(obj: Json, containers: Sequence[tuple[str, str]], place: Place, at: str) -> None:
+    """Let a scheduled pod run and be ready."""
+    scheduled = next(
+        (each for each in obj["status"].get("conditions", []) if each["type"] == "PodScheduled"),
+        condition("PodScheduled", at),
+    )
+    types = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+    obj["status"] = {
+        "phase": "Running",
+        "conditions": [*(condition(type_, at) for type_ in types), scheduled],
+        "hostIP": place.node_ip,
+        "hostIPs": [{"ip": place.node_ip}],
+        "podIP": place.pod_ip,
+        "podIPs": [{"ip": place.pod_ip}],
+        "startTime": at,
+        "containerStatuses": [container_status(name, image, obj["metadata"]["uid"], at) for name, image in containers],
+        "qosClass": obj["status"].get("qosClass", "Burstable"),
+    }
+    metadata = obj["metadata"]
+    metadata["managedFields"] = [*metadata["managedFields"], _status_entry(place.pod_ip, at)]
+
+
+def container_status(name: str, image: str, uid: str, at: str) -> Json:
+    """A container that runs."""
+    digest = (uid.replace("-", "") * 2)[:64]
+    return {
+        "name": name,
+        "state": {"running": {"startedAt": at}},
+        "lastState": {},
+        "ready": True,
+        "restartCount": 0,
+        "image": image,
+        "imageID": f"{image.rpartition(':')[0]}@sha256:{digest}",
+        "containerID": f"containerd://{digest[::-1]}",
+        "started": True,
+    }
+
+
+_CONDITION_FIELDS: Json = {
+    ".": {},
+    "f:lastProbeTime": {},
+    "f:lastTransitionTime": {},
+    "f:status": {},
+    "f:type": {},
+}
+_CONDITIONS_FIELDS: Json = {
+    f'k:{{"type":"{type_}"}}': _CONDITION_FIELDS
+    for type_ in ("ContainersReady", "Initialized", "PodReadyToStartContainers", "Ready")
+}
+
+
+def _status_entry(pod_ip: str, at: str) -> Json:
+    fields: Json = {
+        "f:status": {
+            "f:conditions": _CONDITIONS_FIELDS,
+            "f:containerStatuses": {},
+            "f:hostIP": {},
+            "f:hostIPs": {},
+            "f:phase": {},
+            "f:podIP": {},
+            "f:podIPs": {".": {}, f'k:{{"ip":"{pod_ip}"}}': {".": {}, "f:ip": {}}},
+            "f:startTime": {},
+        }
+    }
+    return {
+        "manager": KUBELET,
+        "operation": "Update",
+        "apiVersion": "v1",
+        "time": at,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+        "subresource": "status",
+    }
+
+
+def _managed(obj: Json, api_version: str, at: str, manager: str = "kubectl-client-side-apply") -> Json:
+    obj["metadata"]["managedFields"] = [
+        managed.entry(
+            {"apiVersion": api_version, **{k: v for k, v in obj.items() if k != "status"}}, manager=manager, at=at
+        )
+    ]
+    return obj
+
+
+def deployment(app: App) -> Json:
+    """The deployment of an application, with all its pods ready."""
+    obj: Json = {
+        "metadata": {
+            "name": app.name,
+            "namespace": app.namespace,
+            "uid": app.uid,
+            "generation": 1,
+            "creationTimestamp": app.created,
+            "labels": {"app": app.name, "tier": app.tier},
+            "annotations": {"deployment.kubernetes.io/revision": str(app.revision), "team": app.namespace},
+        },
+        "spec": {
+            "replicas": app.replicas,
+            "selector": {"matchLabels": {"app": app.name}},
+            "template": {"metadata": _template_metadata(app), "spec": _template_spec(app)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}},
+            "revisionHistoryLimit": 10,
+            "progressDeadlineSeconds": 600,
+        },
+    }
+    _managed(obj, "apps/v1", app.created)
+    obj["status"] = deployment_status(app, app.replicas, app.created, 1)
+    return obj
+
+
+def deployment_status(app: App, ready: int, at: str, generation: int) -> Json:
+    """The status of a deployment of which so many pods are ready."""
+    status: Json = {"observedGeneration": generation}
+    if app.replicas:
+        status |= {"replicas": app.replicas, "updatedReplicas": app.replicas}
+    if ready:
+        status |= {"readyReplicas": ready, "availableReplicas": ready}
+    if ready < app.replicas:
+        status["unavailableReplicas"] = app.replicas - ready
+    status["terminatingReplicas"] = 0
+    enough = ready * 4 >= app.replicas * 3
+    available: Json = {
+        "type": "Available",
+        "status": "True" if enough else "False",
+        "lastUpdateTime": at,
+        "lastTransitionTime": at,
+        "reason": "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
+        "message": f"Deployment {'has' if enough else 'does not have'} minimum availability.",
+    }
+    progressing: Json = {
+        "type": "Progressing",
+        "status": "True",
+        "lastUpdateTime": at,
+        "lastTransitionTime": at,
+        "reason": "NewReplicaSetAvailable",
+        "message": f'ReplicaSet "{app.set_name}" has successfully progressed.',
+    }
+    status["conditions"] = [available, progressing]
+    return status
+
+
+def replica_set(app: App, replicas: int, created: str) -> Json:
+    """The replica set of the current revision of an application."""
+    labels = {**_template_labels(app), "pod-template-hash": app.template_hash}
+    template = {"metadata": {**_template_metadata(app), "labels": labels}, "spec": _template_spec(app)}
+    obj: Json = {
+        "metadata": {
+            "name": app.set_name,
+            "namespace": app.namespace,
+            "uid": app.set_uid,
+            "generation": 1,
+            "creationTimestamp": created,
+            "labels": labels,
+            "annotations": {
+                "deployment.kubernetes.io/desired-replicas": str(app.replicas),
+                "deployment.kubernetes.io/revision": str(app.revision),
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "name": app.name,
+                    "uid": app.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": app.name, "pod-template-hash": app.template_hash}},
+            "template": template,
+        },
+    }
+    _managed(obj, "apps/v1", created, CONTROLLER)
+    obj["status"] = replica_set_status(replicas, replicas, 1)
+    return obj
+
+
+def replica_set_status(replicas: int, ready: int, generation: int) -> Json:
+    """The status of a replica set."""
+    status: Json = {"replicas": replicas}
+    if replicas:
+        status |= {"fullyLabeledReplicas": replicas}
+    if ready:
+        status |= {"readyReplicas": ready, "availableReplicas": ready}
+    return status | {"observedGeneration": generation}
+
+
+def claim(app: App, uid: str, size: str) -> Json:
+    """The claim that the pods of an application mount."""
+    obj: Json = {
+        "metadata": {
+            "name": app.claim,
+            "namespace": app.namespace,
+            "uid": uid,
+            "creationTimestamp": app.created,
+            "labels": {"app": app.name},
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+            "finalizers": ["kubernetes.io/pvc-protection"],
+        },
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": size}},
+            "volumeName": f"pvc-{uid}",
+            "storageClassName": "fast",
+            "volumeMode": "Filesystem",
+        },
+    }
+    _managed(obj, "v1", app.created)
+    obj["status"] = {"phase": "Bound", "accessModes": ["ReadWriteMany"], "capacity": {"storage": size}}
+    return obj
+
+
+def service(app: App, uid: str, address: str) -> Json:
+    """The service in front of an application."""
+    obj: Json = {
+        "metadata": {
+            "name": app.name,
+            "namespace": app.namespace,
+            "uid": uid,
+            "creationTimestamp": app.created,
+            "labels": {"app": app.name},
+        },
+        "spec": {
+            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": "http"}],
+            "selector": {"app": app.name},
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+        },
+    }
+    _managed(obj, "v1", app.created)
+    obj["status"] = {"loadBalancer": {}}
+    return obj
+
+
+def ingress(app: App, uid: str) -> Json:
+    """The ingress that leads to an application's service."""
+    host = f"{app.name}.{app.namespace}.example.com"
+    backend = {"service": {"name": app.name, "port": {"name": "http"}}}
+    obj: Json = {
+        "metadata": {
+            "name": app.name,
+            "namespace": app.namespace,
+            "uid": uid,
+            "generation": 1,
+            "creationTimestamp": app.created,
+            "labels": {"app": app.name},
+        },
+        "spec": {
+            "ingressClassName": "nginx",
+            "tls": [{"hosts": [host], "secretName": f"{app.name}-tls"}],
+            "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+        },
+    }
+    _managed(obj, "networking.k8s.io/v1", app.created)
+    obj["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}}
+    return obj
+
+
+def namespace(name: str, uid: str, created: str) -> Json:
+    """A namespace that is active."""
+    labels = {"kubernetes.io/metadata.name": name}
+    obj: Json = {"metadata": {"name": name, "uid": uid, "creationTimestamp": created, "labels": labels}}
+    _managed(obj, "v1", created, CONTROLLER)
+    return {**obj, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+
+
+def node(*, name: str, index: int, uid: str, created: str, size: tuple[str, str, str], gpus: int) -> Json:
+    """A node: `size` is (instance type, cpu, memory)."""
+    machine, cpu, memory = size
+    capacity: Json = {"cpu": cpu, "ephemeral-storage": "500Gi", "memory": memory}
+    if gpus:
+        capacity["nvidia.com/gpu"] = str(gpus)
+    capacity["pods"] = "250"
+    network = f"10.{index // 250 % 250 + 1}.{index % 250}.0/24"
+    labels = {
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "node.kubernetes.io/instance-type": machine,
+        "topology.kubernetes.io/region": "region-1",
+        "topology.kubernetes.io/zone": f"zone-{index % 3}",
+    }
+    if gpus:
+        labels["nvidia.com/gpu.present"] = "true"
+    obj: Json = {
+        "metadata": {
+            "name": name,
+            "uid": uid,
+            "creationTimestamp": created,
+            "labels": labels,
+            "annotations": {"node.alpha.kubernetes.io/ttl": "0"},
+        },
+        "spec": {"podCIDR": network, "podCIDRs": [network]},
+    }
+    if gpus:
+        obj["spec"]["taints"] = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
+    _managed(obj, "v1", created, KUBELET)
+    obj["status"] = {
+        "capacity": capacity,
+        "allocatable": dict(capacity),
+        "conditions": node_conditions(created, created, is_ready=True),
+        "addresses": [{"type": "InternalIP", "address": node_ip(index)}, {"type": "Hostname", "address": name}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        "nodeInfo": {
+            "machineID": uid.replace("-", ""),
+            "systemUUID": uid,
+            "bootID": uid[::-1],
+            "kernelVersion": "6.1.0",
+            "osImage": "Debian GNU/Linux 12",
+            "containerRuntimeVersion": "containerd://1.7.0",
+            "kubeletVersion": "v1.36.2",
+            "kubeProxyVersion": "v1.36.2",
+            "operatingSystem": "linux",
+            "architecture": "amd64",
+        },
+    }
+    return obj
+
+
+def node_ip(index: int) -> str:
+    """The address of a node."""
+    return f"172.20.{index // 250}.{index % 250 + 1}"
+
+
+def node_conditions(heartbeat: str, since: str, *, is_ready: bool) -> list[Json]:
+    """The conditions of a node at a heartbeat."""
+    facts = (
+        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+        if is_ready
+        else ("Ready", "False", "KubeletNotReady", "container runtime is down"),
+    )
+    return [
+        {
+            "type": type_,
+            "status": value,
+            "lastHeartbeatTime": heartbeat,
+            "lastTransitionTime": since,
+            "reason": reason,
+            "message": message,
+        }
+        for type_, value, reason, message in facts
+    ]
