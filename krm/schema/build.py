@@ -54,6 +54,11 @@ def default() -> strawberry.Schema:
     return schema()
 
 
+def sdl() -> str:
+    """The schema as it is built, as text: what ``schema.graphql`` has to be."""
+    return default().as_str() + "\n"
+
+
 def _own_fields(resource: Resource) -> list[StrawberryField]:
     whole = field(
         "object",

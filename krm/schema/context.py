@@ -74,6 +74,10 @@ class Source(Protocol):
 
     def freshness(self, resource: Resource) -> Freshness: ...
 
+    def rows(self, resource: Resource) -> int:
+        """How many objects the table has; 0 while there is none."""
+        ...
+
 
 class Rights(Protocol):
     """What the caller may see."""

@@ -1,0 +1,159 @@
+"""Assembles the HTTP API: routes, limits in front of the schema, health, metrics, the pages. Starts nothing."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from krm.api import bodies, home, metrics
+from krm.api.bodies import Refusal
+from krm.api.headers import Headers
+from krm.errors import Code
+from krm.schema import build
+from krm.schema.context import Context
+from krm.schema.engine import Engine, entry
+from krm.schema.limits import Limits
+from krm.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STATIC: Final = Path(__file__).parent / "static"
+_YEAR: Final = "public, max-age=31536000, immutable"
+
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+
+
+class Api:
+    """The handlers and what they share."""
+
+    def __init__(self, settings: Settings, source: metrics.Observed) -> None:
+        self.settings = settings
+        self.source = source
+        self.metrics = metrics.Metrics(source)
+        self.is_stopping = False
+        self._in_flight: dict[object, int] = {}
+        self.engine = Engine(
+            build.default(),
+            Limits(
+                tokens=settings.max_tokens,
+                depth=settings.max_depth,
+                aliases=settings.max_aliases,
+                fields=settings.max_fields,
+                equal_fields=settings.max_equal_fields,
+            ),
+            introspection=settings.introspection,
+            timeout_s=settings.query_timeout_s,
+        )
+
+    async def graphql(self, request: Request) -> Response:
+        """``POST /graphql``"""
+        caller = request.client
+        try:
+            self._enter(caller)
+        except Refusal as refusal:
+            return refused(refusal)
+        try:
+            question = await bodies.question(request, self.settings.max_body)
+            context = Context(source=self.source, max_rows=self.settings.max_rows, is_compiled=True)
+            answer = await self.engine.answer(question, context)
+        except Refusal as refusal:
+            self.metrics.count_errors([refusal.code])
+            return refused(refusal)
+        finally:
+            self._leave(caller)
+        self.metrics.count_errors(answer.codes)
+        return Response(answer.body, answer.status, media_type="application/json")
+
+    def _enter(self, caller: object) -> None:
+        if self._in_flight.get(caller, 0) >= self.settings.max_in_flight:
+            text = f"more than {self.settings.max_in_flight} requests at once (KRM_MAX_IN_FLIGHT)"
+            raise Refusal(429, text, Code.RATE_LIMITED, {"Retry-After": "1"})
+        self._in_flight[caller] = self._in_flight.get(caller, 0) + 1
+
+    def _leave(self, caller: object) -> None:
+        self._in_flight[caller] -= 1
+        if not self._in_flight[caller]:
+            del self._in_flight[caller]
+
+    async def graphiql(self, request: Request) -> Response:
+        """``GET /graphql``: the page; never an answer, whatever the URL says."""
+        if not self.settings.graphiql or "query" in request.query_params:
+            return refused(Refusal(405, "queries are sent by POST", headers={"Allow": "POST"}))
+        return FileResponse(STATIC / "graphiql" / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def healthz(self, _request: Request) -> Response:
+        """``GET /healthz``: the process answers."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, _request: Request) -> Response:
+        """``GET /readyz``: every configured resource that may be read has a table."""
+        if self.is_stopping:
+            return PlainTextResponse("stopping\n", 503)
+        ready = all(str(self.source.freshness(r).state) != "NOT_READY" for r in self.source.resources)
+        return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+
+    async def metrics_text(self, _request: Request) -> Response:
+        """``GET /metrics``"""
+        return Response(self.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def home(self, _request: Request) -> Response:
+        """``GET /``"""
+        return HTMLResponse(home.page(self.source))
+
+
+def create(settings: Settings, source: metrics.Observed, lifespan: Lifespan | None = None) -> FastAPI:
+    """The application over ``source``; ``lifespan`` runs around its life (following the store, for example)."""
+    api = Api(settings, source)
+
+    @asynccontextmanager
+    async def living(_app: FastAPI) -> AsyncIterator[None]:
+        if lifespan is None:
+            yield
+            return
+        async with lifespan():
+            yield
+
+    app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None, lifespan=living)
+    app.state.api = api
+    app.router.redirect_slashes = False
+    app.add_route("/graphql", api.graphql, methods=["POST"])
+    app.add_route("/graphql", api.graphiql, methods=["GET"])
+    app.add_route("/healthz", api.healthz, methods=["GET"])
+    app.add_route("/readyz", api.readyz, methods=["GET"])
+    app.add_route("/metrics", api.metrics_text, methods=["GET"])
+    app.add_route("/", api.home, methods=["GET"])
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]  # the handler's own exception type
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Headers, observe=api.metrics.observe)
+    return app
+
+
+def refused(refusal: Refusal) -> Response:
+    """A refusal in the form of a GraphQL answer."""
+    body = orjson.dumps({"errors": [entry(refusal.code, str(refusal))]})
+    return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    if request.url.path == "/graphql" and error.status_code == 405:
+        return refused(Refusal(405, "queries are sent by POST", headers={"Allow": "GET, POST"}))
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    trace = secrets.token_hex(8)
+    log.error("a request failed", exc_info=error, extra={"trace": trace})
+    body = orjson.dumps({"errors": [entry(Code.INTERNAL, f"internal error, trace {trace}", details={"trace": trace})]})
+    return Response(body, 500, media_type="application/json")

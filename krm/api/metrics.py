@@ -1,0 +1,111 @@
+"""What this API process tells Prometheus: its requests, and of each resource what the workers say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from krm.resources import Resource
+from krm.schema.context import Source
+from krm.store.head import WorkerStatus
+from krm.table.freshness import State
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Observed(Source, Protocol):
+    """What is measured."""
+
+    def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
+        """The workers' newest heartbeats, by role."""
+        ...
+
+
+class Metrics:
+    """A registry of its own, so that two applications in one process do not meet."""
+
+    def __init__(self, source: Observed) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._requests = Counter(
+            "krm_http_requests", "Requests by route and HTTP status.", ["route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "krm_http_request_seconds",
+            "Seconds to the last byte.",
+            ["route"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._errors = Counter(
+            "krm_graphql_errors", "Errors in GraphQL answers by code.", ["code"], registry=self._registry
+        )
+        self._registry.register(_Resources(source))
+
+    def observe(self, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def count_errors(self, codes: Iterable[str]) -> None:
+        """Count the errors of one answer."""
+        for code in codes:
+            self._errors.labels(code).inc()
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self._registry)
+
+
+class _Resources(Collector):
+    """Reads the source when it is scraped."""
+
+    def __init__(self, source: Observed) -> None:
+        self._source = source
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        gauges = {
+            "rows": GaugeMetricFamily("krm_rows", "Objects in the table.", labels=["resource"]),
+            "age": GaugeMetricFamily(
+                "krm_verified_age_seconds", "Age of the newest verified list.", labels=["resource"]
+            ),
+            "lag": GaugeMetricFamily("krm_stream_lag_seconds", "How late events arrive.", labels=["resource"]),
+            "contiguous": GaugeMetricFamily("krm_contiguous", "1 if list and stream meet.", labels=["resource"]),
+        }
+        state = GaugeMetricFamily("krm_state", "1 for the state that it is in.", labels=["resource", "state"])
+        missed = CounterMetricFamily(
+            "krm_missed", "What the stream had not told and verification found.", labels=["resource", "kind"]
+        )
+        requests = CounterMetricFamily(
+            "krm_apiserver_requests", "Requests that the workers made of the API server.", labels=["resource", "role"]
+        )
+        received = CounterMetricFamily(
+            "krm_apiserver_bytes", "Bytes that the workers received from the API server.", labels=["resource", "role"]
+        )
+        for resource in self._source.resources:
+            label = [resource.name]
+            fresh = self._source.freshness(resource)
+            values = {
+                "rows": float(self._source.rows(resource)),
+                "age": fresh.verified_age_s,
+                "lag": fresh.stream_lag_s,
+                "contiguous": float(fresh.contiguous),
+            }
+            for name, value in values.items():
+                if value is not None:
+                    gauges[name].add_metric(label, value)
+            for each in State:
+                state.add_metric([*label, str(each)], float(str(fresh.state) == str(each)))
+            for kind in ("added", "modified", "deleted", "ghosts"):
+                missed.add_metric([*label, kind], float(getattr(fresh.missed, kind)))
+            for role, status in self._source.statuses(resource).items():
+                requests.add_metric([*label, role], float(status.requests))
+                received.add_metric([*label, role], float(status.bytes))
+        yield from (*gauges.values(), state, missed, requests, received)

@@ -1,0 +1,19 @@
+"use strict";
+// Only this origin is asked. Headers (a token, perhaps) are not kept in the browser's storage.
+(function () {
+  const shared = new URLSearchParams(window.location.hash.slice(1)).get("query");
+  const tabs = window.KRM_EXAMPLES.map((query) => ({ query: query }));
+  if (shared) {
+    tabs.unshift({ query: shared });
+  }
+  const fetcher = GraphiQL.createFetcher({ url: new URL("graphql", document.baseURI).href });
+  const page = React.createElement(GraphiQL, {
+    fetcher: fetcher,
+    plugins: [GraphiQLPluginExplorer.explorerPlugin()],
+    defaultTabs: tabs,
+    defaultEditorToolsVisibility: false,
+    isHeadersEditorEnabled: true,
+    shouldPersistHeaders: false,
+  });
+  ReactDOM.createRoot(document.getElementById("graphiql")).render(page);
+})();
