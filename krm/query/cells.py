@@ -1,4 +1,4 @@
-"""Values of paths for many rows: from the row where that is possible, else from a kept column, else from the object.
+"""Values of paths for many rows: from the row where that is possible, else from the object; kept in columns.
 
 Working out a column reads and parses objects, which takes long for many of them. So whatever may take long here is a
 generator that yields now and then and returns its result; ``run`` exhausts it at once, ``in_turns`` lets the event loop
@@ -8,24 +8,29 @@ run in between. The rows are the caller's snapshot: changes in between do not sh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from krm.query import paths
+from krm.query import extracts
 from krm.query.paths import FieldPath
 from krm.resources import Resource
 from krm.store.rows import Row
-from krm.table.columns import MISSING
-from krm.table.replica import Replica
+from krm.table.columns import UNKNOWN, Codes, Column
+from krm.table.replica import Replica, Snapshot
 
 T = TypeVar("T")
 Turns = Generator[None, None, T]
+Places = NDArray[np.int32]
+"""Where in a snapshot."""
+Mask = NDArray[np.bool_]
 
 OBJECTS_A_TURN: Final = 64
 """Objects that are read between two yields: a few milliseconds."""
+ROWS_A_TURN: Final = 4_096
 
 
 class Resolver(Protocol):
@@ -52,6 +57,37 @@ class View:
     resolver: Resolver | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The values of one path for some rows, as codes: ``values[code]``; what is not kept is in ``others``."""
+
+    codes: Codes
+    """One a row; a negative one, -1 - i, stands for ``others[i]``."""
+    values: Sequence[Any]
+    others: Sequence[Any]
+
+    def present(self) -> list[int]:
+        """The different codes that occur."""
+        kept = np.zeros(len(self.values), dtype=np.bool_)
+        kept[self.codes[self.codes >= 0]] = True
+        return [*np.flatnonzero(kept).tolist(), *range(-1, -1 - len(self.others), -1)]
+
+    def value(self, code: int) -> Any:
+        """What a code stands for."""
+        return self.others[-1 - code] if code < 0 else self.values[code]
+
+    def at(self, place: int) -> Any:
+        """The value of one row."""
+        return self.value(int(self.codes[place]))
+
+    def translated(self, meaning: Callable[[Any], Any], dtype: type) -> NDArray[Any]:
+        """For each row what ``meaning`` makes of its value, worked out once for each different one."""
+        table: NDArray[Any] = np.zeros(len(self.values) + len(self.others), dtype=dtype)
+        for code in self.present():
+            table[code] = meaning(self.value(code))
+        return table[self.codes]
+
+
 def run(turns: Turns[T]) -> T:
     """The result, without a pause."""
     while True:
@@ -73,43 +109,83 @@ async def in_turns(turns: Turns[T]) -> T:
         await asyncio.sleep(0)
 
 
-def values(view: View, path: FieldPath, rows: Sequence[Row]) -> Turns[list[Any]]:
-    """The value of ``path`` for each row of a snapshot, in their order.
+def cells(
+    view: View,
+    path: FieldPath,
+    snapshot: Snapshot,
+    places: Places | None = None,
+    *,
+    reduce: Callable[[Any], Any] | None = None,
+) -> Turns[Cells]:
+    """The values of ``path`` for the rows of a snapshot, or for those at some places.
 
+    ``reduce`` is applied to values that are not kept (whole objects, long texts), so that they need not pile up.
     Raises ``CorruptData`` for an object that cannot be read.
     """
-    resource = view.replica.resource
-    direct = paths.from_row(resource, path)
-    if direct is not None:
-        return [direct(row) for row in rows]
-    if path.is_derived:
-        if view.resolver is None:
-            raise LookupError(f"{path.text} needs a resolver")
-        return list(view.resolver.derived(resource, path.text, rows))
-    return (yield from _column(view.replica, path, rows))
+    replica = view.replica
+    column = replica.column(path.text) if extracts.is_kept(replica.resource, path) else Column(0)
+    codes = (
+        replica.codes(column, snapshot, places)
+        if len(column.codes)
+        else np.zeros(len(snapshot) if places is None else len(places), dtype=np.int32)
+    )
+    unknown = np.flatnonzero(codes == UNKNOWN)
+    others: list[Any] = []
+    if len(unknown):
+        where = (unknown if places is None else places[unknown]).tolist()
+        rows = [snapshot.rows[place] for place in where]
+        found = yield from _worked_out(view, path, column, rows, others, reduce)
+        codes[unknown] = found
+        _keep(replica, column, rows, snapshot.slots[where], found)
+    return Cells(codes, column.values, others)
 
 
-def _column(replica: Replica, path: FieldPath, rows: Sequence[Row]) -> Turns[list[Any]]:
-    column = replica.columns.get(path.text)
-    found = replica.known(column, rows)
-    done = 0
-    for place, value in enumerate(found):
-        if value is not MISSING:
-            continue
-        row = rows[place]
-        value = paths.at(msgspec.json.decode(replica.codec.body(row.record)), path.steps)
-        found[place] = column.put(row.uid, value) if replica.is_current(row) else value
-        done += 1
-        if done % OBJECTS_A_TURN == 0:
-            yield
-    return found
-
-
-def objects(replica: Replica, rows: Iterable[Row]) -> Turns[list[Mapping[str, Any]]]:
-    """The decoded objects of rows."""
-    out: list[Mapping[str, Any]] = []
-    for row in rows:
-        out.append(msgspec.json.decode(replica.codec.body(row.record)))
-        if len(out) % OBJECTS_A_TURN == 0:
+def _worked_out(
+    view: View,
+    path: FieldPath,
+    column: Column,
+    rows: Sequence[Row],
+    others: list[Any],
+    reduce: Callable[[Any], Any] | None,
+) -> Turns[list[int]]:
+    """The codes of ``path`` for rows of which nothing is known; adds to ``column`` and to ``others``."""
+    extract, turn = _extract(view, path, rows)
+    out: list[int] = []
+    for number, row in enumerate(rows):
+        value = extract(row)
+        code = column.code(value)
+        if code == UNKNOWN:
+            others.append(value if reduce is None else reduce(value))
+            code = -len(others)
+        out.append(code)
+        if number % turn == turn - 1:
             yield
     return out
+
+
+def _extract(view: View, path: FieldPath, rows: Sequence[Row]) -> tuple[Callable[[Row], Any], int]:
+    resource = view.replica.resource
+    direct = extracts.from_row(resource, path)
+    if direct is not None:
+        return direct, ROWS_A_TURN
+    if not path.is_derived:
+        return extracts.from_object(view.replica.codec, path), OBJECTS_A_TURN
+    if view.resolver is None:
+        raise LookupError(f"{path.text} needs a resolver")
+    resolved = iter(view.resolver.derived(resource, path.text, rows))
+    return (lambda _: next(resolved)), ROWS_A_TURN
+
+
+def _keep(replica: Replica, column: Column, rows: Sequence[Row], slots: Codes, found: Sequence[int]) -> None:
+    """Keep in the column what was worked out for rows that are still current."""
+    if not len(column.codes):
+        return
+    for row, slot, code in zip(rows, slots.tolist(), found, strict=True):
+        if code > 0 and slot >= 0 and replica.is_at(row, slot):
+            column.codes[slot] = code
+
+
+def values(view: View, path: FieldPath, rows: Iterable[Row]) -> list[Any]:
+    """The values of ``path`` for a few rows, at once."""
+    found = run(cells(view, path, view.replica.snapshot_from(rows)))
+    return [found.at(place) for place in range(len(found.codes))]

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import re2
 
 from krm.errors import AnswerError, Code
 from krm.objects.selectors import FieldOperator, FieldRequirement
-from krm.query import arguments, cells, paths
-from krm.query.cells import Turns, View
+from krm.query import arguments, cells, extracts, paths
+from krm.query.cells import Mask, Places, Turns, View
 from krm.query.paths import FieldPath
 from krm.query.values import Operand, equal
 from krm.resources import Resource
 from krm.store.rows import Row
+from krm.table.replica import Snapshot
 
 MAX_NODES: Final = 1_000
 MAX_DEPTH: Final = 32
@@ -263,86 +264,94 @@ def _field_text(found: Any, missing: str) -> str | None:
 # -- evaluation ------------------------------------------------------------------------------------------------
 
 
-def select(view: View, node: Node, rows: Sequence[Row]) -> Turns[list[Row]]:
-    """The rows of a snapshot that pass, in their order."""
-    if isinstance(node, All):
-        left = list(rows)
-        for part in sorted(node.parts, key=lambda each: _cost(view, each)):
-            left = yield from select(view, part, left)
-        return left
-    passed = yield from mask(view, node, rows)
-    return list(compress(rows, passed))
-
-
-def mask(view: View, node: Node, rows: Sequence[Row]) -> Turns[list[bool]]:
-    """For each row whether it passes."""
-    if isinstance(node, Condition):
-        found = yield from cells.values(view, node.path, rows)
-        return _passed(node, found)
-    if isinstance(node, Negation):
-        inner = yield from mask(view, node.part, rows)
-        return [not each for each in inner]
-    if isinstance(node, Related):
-        return (yield from _related(view, node, rows))
-    return (yield from _combined(view, node.parts, rows, is_all=isinstance(node, All)))
-
-
-def _combined(view: View, parts: Iterable[Node], rows: Sequence[Row], *, is_all: bool) -> Turns[list[bool]]:
-    """Every part, or one of them; a row that is decided is not asked again."""
-    decided = [is_all] * len(rows)
-    open_places: Sequence[int] = range(len(rows))
+def select(view: View, node: Node, snapshot: Snapshot) -> Turns[Places]:
+    """The places of the rows that pass, in their order."""
+    if isinstance(node, All) and len(node.parts) == 1:
+        node = node.parts[0]
+    parts = node.parts if isinstance(node, All) else (node,)
+    places: Places | None = None
     for part in sorted(parts, key=lambda each: _cost(view, each)):
-        passed = yield from mask(view, part, [rows[place] for place in open_places])
-        still_open = []
-        for place, each in zip(open_places, passed, strict=True):
-            if each is is_all:
-                still_open.append(place)
-            else:
-                decided[place] = not is_all
-        open_places = still_open
+        passed = yield from mask(view, part, snapshot, places)
+        places = _places(passed) if places is None else places[passed]
+    return np.arange(len(snapshot), dtype=np.int32) if places is None else places
+
+
+def _places(passed: Mask) -> Places:
+    return np.flatnonzero(passed).astype(np.int32)
+
+
+def mask(view: View, node: Node, snapshot: Snapshot, places: Places | None) -> Turns[Mask]:
+    """For each row of a snapshot, or of those at some places, whether it passes."""
+    if isinstance(node, Condition):
+        return (yield from _passed(view, node, snapshot, places))
+    if isinstance(node, Negation):
+        inner = yield from mask(view, node.part, snapshot, places)
+        return ~inner
+    if isinstance(node, Related):
+        return (yield from _related(view, node, snapshot, places))
+    return (yield from _combined(view, node.parts, snapshot, places, is_all=isinstance(node, All)))
+
+
+def _combined(
+    view: View, parts: Iterable[Node], snapshot: Snapshot, places: Places | None, *, is_all: bool
+) -> Turns[Mask]:
+    """Every part, or one of them; a row that is decided is not asked again."""
+    asked = np.arange(len(snapshot), dtype=np.int32) if places is None else places
+    decided = np.full(len(asked), is_all, dtype=np.bool_)
+    undecided = np.arange(len(asked), dtype=np.int32)
+    for part in sorted(parts, key=lambda each: _cost(view, each)):
+        passed = yield from mask(view, part, snapshot, asked[undecided])
+        decided[undecided[passed != is_all]] = not is_all
+        undecided = undecided[passed == is_all]
     return decided
 
 
 def _cost(view: View, node: Node) -> int:
     """Cheap parts are asked first, so that the dear ones are asked for fewer rows."""
     if isinstance(node, Condition):
-        if paths.from_row(view.replica.resource, node.path) is not None:
+        if node.path.text in view.replica.columns:
             return 0
-        return 1 if node.path.text in view.replica.columns else 2
+        return 1 if extracts.from_row(view.replica.resource, node.path) is not None else 2
     if isinstance(node, Related):
         return 3
     parts = (node.part,) if isinstance(node, Negation) else node.parts
     return max((_cost(view, part) for part in parts), default=0)
 
 
-class _Verdicts(dict[str, bool]):
-    """The verdict on each distinct text, worked out once."""
-
-    def __init__(self, test: Test) -> None:
-        super().__init__()
-        self._test = test
-
-    def __missing__(self, value: str) -> bool:
-        verdict = self[value] = self._test(value)
-        return verdict
+def _passed(view: View, condition: Condition, snapshot: Snapshot, places: Places | None) -> Turns[Mask]:
+    passes = _any_passes(condition.test) if condition.path.is_many else condition.test
+    # Values that no column keeps are replaced by their verdict as soon as they are read.
+    found = yield from cells.cells(view, condition.path, snapshot, places, reduce=lambda value: _Verdict(passes(value)))
+    passed = found.translated(lambda value: value.passes if type(value) is _Verdict else passes(value), np.bool_)
+    return ~passed if condition.is_negated else passed
 
 
-def _passed(condition: Condition, found: Sequence[Any]) -> list[bool]:
-    verdicts = _Verdicts(condition.test)
-    test = condition.test
-    if condition.path.is_many:
-        passed = [any(verdicts[e] if type(e) is str else test(e) for e in each or (None,)) for each in found]
-    else:
-        passed = [verdicts[each] if type(each) is str else test(each) for each in found]
-    return [not each for each in passed] if condition.is_negated else passed
+def _any_passes(test: Test) -> Test:
+    return lambda elements: any(map(test, elements or _NOTHING))
 
 
-def _related(view: View, node: Related, rows: Sequence[Row]) -> Turns[list[bool]]:
+class _Verdict:
+    __slots__ = ("passes",)
+
+    def __init__(self, passes: bool) -> None:
+        self.passes = passes
+
+
+_NOTHING: Final = (None,)
+
+
+def _related(view: View, node: Related, snapshot: Snapshot, places: Places | None) -> Turns[Mask]:
     if view.resolver is None:
         raise LookupError(f"relation {node.relation} needs a resolver")
+    rows = snapshot.rows if places is None else [snapshot.rows[place] for place in places.tolist()]
     related = view.resolver.related(view.replica.resource, node.relation, rows)
     distinct = list({id(row): row for group in related for row in group}.values())
     target = View(view.resolver.replica(node.target), view.resolver)
-    passed = yield from mask(target, node.part, distinct)
-    good = {id(row) for row, each in zip(distinct, passed, strict=True) if each}
-    return [any(id(row) in good for row in group) is not node.is_none for group in related]
+    passed = yield from mask(target, node.part, target.replica.snapshot_from(distinct), None)
+    good = {id(row) for row, each in zip(distinct, passed.tolist(), strict=True) if each}
+    return np.array([any(id(row) in good for row in group) is not node.is_none for group in related], dtype=np.bool_)
+
+
+def passes(view: View, node: Node, row: Row) -> bool:
+    """Whether one row, of whatever time, passes."""
+    return bool(cells.run(mask(view, node, view.replica.snapshot_from((row,)), None))[0])

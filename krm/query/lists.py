@@ -10,20 +10,23 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any, Final
+
+import numpy as np
 
 from krm.errors import AnswerError, Code
 from krm.objects import selectors
 from krm.objects.selectors import FieldSelector, LabelSelector, SelectorError
 from krm.query import arguments, cells, filters, narrow, orders, pages
-from krm.query.cells import Resolver, Turns, View
-from krm.query.filters import Condition, Filter, Node
+from krm.query.cells import Places, Resolver, Turns, View
+from krm.query.filters import All, Filter, Node
 from krm.query.narrow import Bounds
 from krm.query.orders import Order
 from krm.query.pages import Position
 from krm.resources import Resource
 from krm.store.rows import Row
-from krm.table.replica import Replica
+from krm.table.replica import Replica, Snapshot
 
 MAX_ROWS: Final = 200_000
 MAX_NAMESPACES: Final = 10_000
@@ -152,69 +155,85 @@ def _answer(replica: Replica, query: ListQuery, scope: Scope, resolver: Resolver
     bound_to = question(replica, query)
     after = None if query.after is None else pages.decode(query.after, bound_to, values=len(query.order_by))
     view = View(replica, resolver)
-    matching = yield from matches(view, query, scope)
+    snapshot, places = yield from _matches(view, query, scope)
+    matching = _rows_at(snapshot, places)
     if not query.order_by:
         start = 0 if after is None else _start(matching, after)
-        shown, values = _slice(matching, start, query.first), {}
-    else:
-        columns = []
-        for order in query.order_by:
-            columns.append((yield from orders.column(view, order, matching)))  # noqa: PERF401 - yields
-        places = orders.sorted_places(query.order_by, columns, len(matching))
-        yield
-        start = 0 if after is None else _ordered_start(query.order_by, matching, columns, places, after)
-        chosen = _slice(places, start, query.first)
-        shown = [matching[place] for place in chosen]
-        values = {matching[place].uid: tuple(column[place] for column in columns) for place in chosen}
+        return Page(
+            rows=_slice(matching, start, query.first),
+            total=len(matching),
+            has_next=query.first is not None and start + query.first < len(matching),
+            matching=matching,
+            question=bound_to,
+        )
+    ranks, columns = [], []
+    for order in query.order_by:
+        rank, column = yield from orders.keys(view, order, snapshot, places)
+        ranks.append(rank)
+        columns.append(column)
+    ordered = np.lexsort(ranks[::-1]).tolist()  # stable, so equal rows stay in the order of (namespace, name)
+    yield
+    start = 0 if after is None else _ordered_start(query.order_by, matching, columns, ordered, after)
+    chosen = _slice(ordered, start, query.first)
     return Page(
-        rows=shown,
+        rows=[matching[place] for place in chosen],
         total=len(matching),
-        has_next=start + len(shown) < len(matching),
+        has_next=start + len(chosen) < len(matching),
         matching=matching,
         question=bound_to,
-        values=values,
+        values={matching[place].uid: tuple(column[place] for column in columns) for place in chosen},
     )
+
+
+def _rows_at(snapshot: Snapshot, places: Places) -> list[Row]:
+    if len(places) == len(snapshot):
+        return snapshot.rows
+    if len(places) < 2:
+        return [snapshot.rows[place] for place in places]
+    return list(itemgetter(*places.tolist())(snapshot.rows))
 
 
 def matches(view: View, query: ListQuery, scope: Scope = EVERYTHING) -> Turns[list[Row]]:
     """The rows that match ``query`` (whatever its page), in the order of (namespace, name)."""
+    snapshot, places = yield from _matches(view, query, scope)
+    return _rows_at(snapshot, places)
+
+
+def _matches(view: View, query: ListQuery, scope: Scope) -> Turns[tuple[Snapshot, Places]]:
     replica = view.replica
-    conditions = selected_fields(replica.resource, query.field_selector)
     bounds = Bounds()
     # Rights come first: a namespace that is not in the scope has no rows, whatever else is asked.
     bounds.restrict_namespaces(scope.namespaces)
     bounds.restrict_namespaces(query.namespaces)
     if query.name is not None:
         bounds.restrict_names(frozenset((query.name,)))
+    node = All(conditions(replica.resource, query))
+    narrow.by_filter(replica, node, bounds)
+    snapshot = narrow.snapshot(replica, bounds)
+    return snapshot, (yield from filters.select(view, node, snapshot))
+
+
+def conditions(resource: Resource, query: ListQuery) -> tuple[Node, ...]:
+    """What selectors and filter of ``query`` ask; all must hold."""
+    parts: list[Node] = []
     if query.label_selector is not None:
-        narrow.by_labels(replica, query.label_selector, bounds)
-    parts: tuple[Node, ...] = (*conditions, *(() if query.where is None else (query.where.node,)))
-    for part in parts:
-        narrow.by_filter(replica, part, bounds)
-    rows = narrow.rows(replica, bounds)
-    if not parts:
-        return rows
-    return (yield from filters.select(view, filters.All(parts), rows))
-
-
-def selected_fields(resource: Resource, selector: FieldSelector | None) -> list[Condition]:
-    """The conditions that a field selector means."""
-    return [] if selector is None else [filters.field(resource, each) for each in selector.requirements]
+        parts += map(narrow.label_condition, query.label_selector.requirements)
+    if query.field_selector is not None:
+        parts += [filters.field(resource, requirement) for requirement in query.field_selector.requirements]
+    if query.where is not None:
+        parts.append(query.where.node)
+    return tuple(parts)
 
 
 def passes(view: View, query: ListQuery, row: Row, scope: Scope = EVERYTHING) -> bool:
-    """Whether one row, of any time, matches ``query``: for watching."""
+    """Whether one row, of whatever time, matches ``query``: for watching."""
     for allowed in (scope.namespaces, query.namespaces):
         if allowed is not None and row.namespace not in allowed:
             return False
     if query.name is not None and row.name != query.name:
         return False
-    if query.label_selector is not None and not query.label_selector.matches(row.labels):
-        return False
-    parts: list[Node] = [*selected_fields(view.replica.resource, query.field_selector)]
-    if query.where is not None:
-        parts.append(query.where.node)
-    return not parts or bool(cells.run(filters.select(view, filters.All(tuple(parts)), (row,))))
+    parts = conditions(view.replica.resource, query)
+    return not parts or filters.passes(view, All(parts), row)
 
 
 def question(replica: Replica, query: ListQuery) -> bytes:

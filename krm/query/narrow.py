@@ -1,29 +1,35 @@
-"""Which rows a question can concern at all, told by the indexes: namespaces, name, node, labels, owners' uids.
+"""Which rows a question can concern at all, told by the indexes: namespaces, names, node, labels, owners.
 
-What an index answers exactly (label selectors, names) is not asked again; what it only bounds is left to the filter.
+An index is used where it names few rows; a condition that holds for many is left to the columns, which answer it for
+all rows faster than a large set can be put in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Final
 
-from krm.objects.selectors import LabelSelector, Operator, Requirement
+from krm.objects.selectors import Operator, Requirement
+from krm.query import paths
 from krm.query.filters import All, Condition, Node
 from krm.query.paths import FieldPath
-from krm.store.rows import Row
-from krm.table.replica import Replica
+from krm.table.indexes import Inverted
+from krm.table.replica import Replica, Snapshot
+
+_FEW: Final = 64
+_PART: Final = 8
+"""An index is worth using for up to an eighth of the rows, or for few."""
 
 
 @dataclass(slots=True)
 class Bounds:
-    """What rows must be in, and must not be in."""
+    """What rows must be in; everything that bounds them is still to be asked, except namespaces and names."""
 
     namespaces: AbstractSet[str] | None = None
     names: AbstractSet[str] | None = None
-    within: list[AbstractSet[str]] = field(default_factory=list)
-    without: list[AbstractSet[str]] = field(default_factory=list)
+    indexed: list[tuple[Inverted, AbstractSet[str]]] = field(default_factory=list)
 
     def restrict_namespaces(self, namespaces: AbstractSet[str] | None) -> None:
         """Only rows of these namespaces (None: no restriction)."""
@@ -40,32 +46,17 @@ def _both(one: AbstractSet[str] | None, other: AbstractSet[str] | None) -> Abstr
     return one & other
 
 
-def by_labels(replica: Replica, selector: LabelSelector, bounds: Bounds) -> None:
-    """Narrow to exactly the rows that ``selector`` selects."""
-    for requirement in selector.requirements:
-        key, values = requirement.key, requirement.values
-        match requirement.operator:
-            case Operator.EQUALS | Operator.IN:
-                bounds.within.append(replica.labels.any_of(key, values))
-            case Operator.EXISTS:
-                bounds.within.append(replica.labels.having(key))
-            case Operator.NOT_EQUALS | Operator.NOT_IN:
-                bounds.without.append(replica.labels.any_of(key, values))
-            case Operator.DOES_NOT_EXIST:
-                bounds.without.append(replica.labels.having(key))
-            case Operator.GREATER | Operator.LESS:
-                bounds.within.append(replica.labels.any_of(key, _matching_values(replica, requirement)))
-
-
-def _matching_values(replica: Replica, requirement: Requirement) -> Iterable[str]:
-    index = replica.labels.key(requirement.key)
-    if index is None:
-        return ()
-    return [value for value in index.values() if requirement.matches({requirement.key: value})]
+def label_condition(requirement: Requirement) -> Condition:
+    """What one requirement of a label selector means."""
+    key = requirement.key
+    steps = ("metadata", "labels", key)
+    path = FieldPath(paths.canonical(steps), steps, "JSON")
+    texts = frozenset(requirement.values) if requirement.operator in (Operator.EQUALS, Operator.IN) else None
+    return Condition(path, lambda value: requirement.matches({} if value is None else {key: value}), texts=texts)
 
 
 def by_filter(replica: Replica, node: Node, bounds: Bounds) -> None:
-    """Narrow by the conditions that must hold and that an index knows; the filter is still to be asked."""
+    """Narrow by the conditions that must hold and that an index knows."""
     if isinstance(node, All):
         for part in node.parts:
             by_filter(replica, part, bounds)
@@ -79,41 +70,31 @@ def _by_texts(replica: Replica, path: FieldPath, texts: frozenset[str], bounds: 
     elif path.text == "metadata.name":
         bounds.restrict_names(texts)
     elif path.text == "spec.nodeName" and replica.has_nodes:
-        bounds.within.append(replica.nodes.any_of(texts))
+        bounds.indexed.append((replica.nodes, texts))
     elif path.text == "metadata.ownerReferences[*].uid":
-        bounds.within.append(replica.owners.any_of(texts))
-    elif path.text == "metadata.uid":
-        bounds.within.append(frozenset(text for text in texts if text in replica.by_uid))
+        bounds.indexed.append((replica.owners, texts))
     elif path.steps[:2] == ("metadata", "labels") and len(path.steps) == 3 and isinstance(path.steps[2], str):
-        bounds.within.append(replica.labels.any_of(path.steps[2], texts))
+        bounds.indexed.append((replica.labels.key(path.steps[2]) or _EMPTY, texts))
 
 
-def rows(replica: Replica, bounds: Bounds) -> list[Row]:
-    """A snapshot of the rows inside the bounds, in the order of (namespace, name)."""
+_EMPTY: Final = Inverted()
+
+
+def snapshot(replica: Replica, bounds: Bounds) -> Snapshot:
+    """The rows inside the bounds, now; possibly more than those, never fewer."""
+    namespaces = bounds.namespaces
     if bounds.names is not None:
-        found = [row for name in sorted(bounds.names) for row in replica.named(name, bounds.namespaces)]
-        found.sort(key=_key)
-        return [row for row in found if _is_inside(row, bounds)]
-    without = _NOTHING.union(*bounds.without)
-    if bounds.within:
-        smallest, *others = sorted(bounds.within, key=len)
-        chosen = smallest
-        for other in others:
-            chosen = chosen & other
-        return replica.of(chosen - without if without else chosen, bounds.namespaces)
-    everything = replica.rows(bounds.namespaces)
-    if not without:
-        return everything
-    uids = replica.uids(bounds.namespaces)
-    return [row for uid, row in zip(uids, everything, strict=True) if uid not in without]
+        return replica.snapshot_named(bounds.names, namespaces)
+    few = max(_FEW, replica.count(namespaces) // _PART)
+    chosen = _smallest(bounds.indexed, few)
+    return replica.snapshot(namespaces) if chosen is None else replica.snapshot_of(chosen, namespaces)
 
 
-_NOTHING: frozenset[str] = frozenset()
-
-
-def _key(row: Row) -> tuple[str, str]:
-    return (row.namespace, row.name)
-
-
-def _is_inside(row: Row, bounds: Bounds) -> bool:
-    return all(row.uid in each for each in bounds.within) and not any(row.uid in each for each in bounds.without)
+def _smallest(indexed: Sequence[tuple[Inverted, Iterable[str]]], few: int) -> AbstractSet[int] | None:
+    """The slots that the most telling index names; None if none names few."""
+    counted = [(index.count(texts), number) for number, (index, texts) in enumerate(indexed)]
+    count, number = min(counted, default=(few + 1, 0))
+    if count > few:
+        return None
+    index, texts = indexed[number]
+    return index.any_of(texts)

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from krm.query import arguments, cells, paths
-from krm.query.cells import Turns, View
+from krm.query.cells import Places, Turns, View
 from krm.query.paths import FieldPath
 from krm.query.values import sort_key
 from krm.resources import Resource
-from krm.store.rows import Row
+from krm.table.replica import Snapshot
 
 MAX_ORDERS: Final = 16
 
@@ -58,29 +61,28 @@ def _order(resource: Resource, spec: Mapping[str, Any]) -> Order:
         raise arguments.bad("orderBy", "direction is ASC or DESC") from error
 
 
-def column(view: View, order: Order, rows: Sequence[Row]) -> Turns[list[Any]]:
-    """The value that each row is ordered by; None for a missing one."""
-    found = yield from cells.values(view, order.path, rows)
+def keys(view: View, order: Order, snapshot: Snapshot, places: Places) -> Turns[tuple[NDArray[np.int64], list[Any]]]:
+    """For each place its rank (ascending in the asked direction), and the value that it is ordered by."""
+    found = yield from cells.cells(view, order.path, snapshot, places)
+    chosen: dict[int, Any] = {code: _chosen(order, found.value(code)) for code in found.present()}
+    sort_keys = {code: sort_key(value) for code, value in chosen.items() if value is not None}
+    rank_of: dict[int, int] = {}
+    rank, before = 0, None
+    for code in sorted(sort_keys, key=sort_keys.__getitem__, reverse=order.is_descending):
+        if sort_keys[code] != before:
+            rank, before = len(rank_of), sort_keys[code]
+        rank_of[code] = rank
+    table = np.full(len(found.values) + len(found.others), len(rank_of), dtype=np.int64)
+    table[list(rank_of)] = list(rank_of.values())
+    return table[found.codes], [chosen[code] for code in found.codes.tolist()]
+
+
+def _chosen(order: Order, value: Any) -> Any:
     if not order.path.is_many:
-        return found
+        return value
+    there = [each for each in value or () if each is not None]
     choose = max if order.is_descending else min
-    return [choose(filter(_is_there, each), key=sort_key, default=None) for each in found]
-
-
-def _is_there(value: Any) -> bool:
-    return value is not None
-
-
-def sorted_places(orders: Sequence[Order], columns: Sequence[Sequence[Any]], count: int) -> list[int]:
-    """Places 0..count-1 in the asked order; places that are equal keep their order."""
-    places = list(range(count))
-    for order, values in zip(reversed(orders), reversed(columns), strict=True):
-        keys = [None if value is None else sort_key(value) for value in values]
-        there = [place for place in places if keys[place] is not None]
-        missing = [place for place in places if keys[place] is None]
-        there.sort(key=keys.__getitem__, reverse=order.is_descending)  # type: ignore[arg-type]  # None is filtered out
-        places = there + missing
-    return places
+    return choose(there, key=sort_key, default=None)
 
 
 def compare(orders: Sequence[Order], one: Sequence[Any], other: Sequence[Any]) -> int:

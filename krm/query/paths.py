@@ -8,7 +8,7 @@ is reached, with None where an element lacks the rest of the path.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -19,20 +19,12 @@ from krm.objects.paths import ANY, Path, PathError, Step
 from krm.objects.paths import parse as parse_text
 from krm.objects.shapes import FieldShape
 from krm.resources import Resource
-from krm.store.rows import Row
-
-Extract = Callable[[Row], Any]
 
 _NEAREST: Final = 5
 _DERIVED_LISTS: Final = {"persistentVolumeClaims": "name"}
 """Derived columns that are lists of texts, and under which field an element's text is found."""
 _RESOLVED: Final = {"pods": ("deployment.name",)}
 """Derived paths whose value needs other kinds: whoever asks gives it (see ``filters.Resolver``)."""
-_FROM_ROW: Final[Mapping[str, Extract]] = {
-    "metadata.name": lambda row: row.name,
-    "metadata.namespace": lambda row: row.namespace or None,
-    "metadata.creationTimestamp": lambda row: row.created,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,31 +198,3 @@ def _elements(obj: Any, steps: tuple[Step, ...], number: int) -> Iterator[Any]:
             yield from found
         else:
             yield found
-
-
-def from_row(resource: Resource, path: FieldPath) -> Extract | None:
-    """How to get the value of ``path`` from a row without reading its object, if that is possible."""
-    direct = _FROM_ROW.get(path.text)
-    if direct is not None:
-        return direct
-    if len(path.steps) == 3 and path.steps[:2] == ("metadata", "labels") and isinstance(path.steps[2], str):
-        key = path.steps[2]
-        return lambda row: row.labels.get(key)
-    for number, column in enumerate(resource.columns):
-        if column.path == path.text or (path.is_derived and column.name == path.text):
-            return _column(number)
-        if path.is_derived and path.text.startswith(f"{column.name}[*]."):
-            return _list_column(number)
-    return None
-
-
-def _column(number: int) -> Extract:
-    return lambda row: row.columns[number]
-
-
-def _list_column(number: int) -> Extract:
-    def extract(row: Row) -> Any:
-        found = row.columns[number]
-        return tuple(found) if isinstance(found, list | tuple) else ()
-
-    return extract

@@ -8,27 +8,22 @@ What is NOT promised: that the sets which the indexes return survive a change.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from krm.resources import Resource
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
-from krm.table.columns import MISSING, Column, Columns
+from krm.table.columns import Codes, Column, Columns
 from krm.table.indexes import Inverted, LabelIndex, Segment
 
 NODE_COLUMN: Final = "node"
-
-
-class Change(Protocol):
-    """One numbered step of the table; ``record`` is None when the object has gone."""
-
-    @property
-    def seq(self) -> int: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def record(self) -> bytes | None: ...
+ROWS_A_TURN: Final = 1_000
+"""Rows that are brought in between two yields of a load: some milliseconds."""
+_LEAST_CAPACITY: Final = 256
 
 
 class Step(NamedTuple):
@@ -36,6 +31,19 @@ class Step(NamedTuple):
 
     before: Row | None
     after: Row | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Rows in the order of (namespace, name), with the slots that they had when the snapshot was taken."""
+
+    rows: list[Row]
+    slots: Codes
+    changes: int
+    """The replica's ``changes`` then: while it is the same, every row is current."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class Replica:
@@ -46,127 +54,158 @@ class Replica:
         self.codec = codec
         self.cluster = cluster
         self.columns = columns or Columns()
+        self.changes = 0
+        """Counts everything that was done to the rows in this process."""
+        names = [column.name for column in resource.columns]
+        self._node_at = names.index(NODE_COLUMN) if NODE_COLUMN in names else None
+        self._start()
+
+    def _start(self) -> None:
         self.seq = 0
         """Number of the last change that is in."""
         self.digest = 0
         """Sum of the rows' digests modulo 2**64, kept by addition."""
-        self.by_uid: dict[str, Row] = {}
-        self.segments: dict[str, Segment] = {}
-        self.namespaces: list[str] = []
-        """The namespaces that have rows, sorted."""
+        self._slot_of: dict[str, int] = {}
+        self._table: list[Row | None] = []
+        self._free: list[int] = []
+        self._segments: dict[str, Segment] = {}
+        self._namespaces: list[str] = []
         self.labels = LabelIndex()
         self.nodes = Inverted()
         self.owners = Inverted()
-        names = [column.name for column in resource.columns]
-        self._node_at = names.index(NODE_COLUMN) if NODE_COLUMN in names else None
+        self.columns.clear()
+        self.changes += 1
 
     def __len__(self) -> int:
-        return len(self.by_uid)
+        return len(self._slot_of)
 
     # -- changing ----------------------------------------------------------------------------------------------
 
-    def clear(self) -> None:
-        """Forget every row."""
-        self.seq = self.digest = 0
-        self.by_uid = {}
-        self.segments = {}
-        self.namespaces = []
-        self.labels, self.nodes, self.owners = LabelIndex(), Inverted(), Inverted()
-        self.columns.clear()
-
     def load(self, rows: Iterable[Row], *, seq: int = 0) -> None:
         """Take ``rows`` in place of what was there; of two with one uid the later one counts."""
-        self.clear()
-        self.by_uid = {row.uid: row for row in rows}
-        by_namespace: dict[str, list[Row]] = {}
+        for _ in self.loading({row.uid: row for row in rows}, seq=seq):
+            pass
+
+    def loading(self, rows: Mapping[str, Row], *, seq: int) -> Generator[None, None, None]:
+        """As ``load``, of rows by uid, in turns: nobody may ask before the last one."""
+        self._start()
+        members: dict[str, list[tuple[str, int, Row]]] = {}
         total = 0
-        for row in self.by_uid.values():
-            by_namespace.setdefault(row.namespace, []).append(row)
-            self._index(row)
+        self._capacity(len(rows))
+        for slot, (uid, row) in enumerate(rows.items()):
+            self._slot_of[uid] = slot
+            self._table.append(row)
+            members.setdefault(row.namespace, []).append((row.name, slot, row))
+            self._index(row, slot)
             total += digest(row.uid, row.version)
-        for namespace, members in by_namespace.items():
-            segment = self.segments[namespace] = Segment()
-            segment.fill(members)
-        self.namespaces = sorted(by_namespace)
+            if slot % ROWS_A_TURN == 0:
+                yield
+        for namespace, inside in members.items():
+            segment = self._segments[namespace] = Segment()
+            segment.fill(inside)
+            if len(inside) >= ROWS_A_TURN:
+                yield
+        self._namespaces = sorted(self._segments)
         self.digest = total % DIGEST_MODULUS
         self.seq = seq
+        self.changes += 1
 
-    def apply(self, change: Change) -> Step | None:
-        """Bring a change in; None if it was in already. Raises ``CorruptData``, ``UnknownFormat``: nothing changed."""
-        if change.seq <= self.seq:
-            return None
-        step = self.drop(change.uid) if change.record is None else self.put(self.codec.decode(change.record))
-        self.seq = change.seq
-        return step
+    def step(self, seq: int, uid: str, row: Row | None) -> Step:
+        """Bring change number ``seq`` in: the row of ``uid`` is ``row`` now, or gone. One that was in does nothing."""
+        if seq <= self.seq:
+            current = self.find(uid)
+            return Step(current, current)
+        done = self.drop(uid) if row is None else self.put(row)
+        self.seq = seq
+        return done
 
     def put(self, row: Row) -> Step:
         """Bring a row in, in place of the one with its uid."""
-        before = self.by_uid.get(row.uid)
-        if before is None:
+        self.changes += 1
+        slot = self._slot_of.get(row.uid)
+        before = None if slot is None else self._table[slot]
+        if slot is None or before is None:
             self._insert(row)
         elif before.namespace == row.namespace and before.name == row.name:
-            self._replace(before, row)
+            self._replace(before, row, slot)
         else:  # no API server renames an object, but a table must not break over one that does
-            self._remove(before)
+            self._remove(before, slot)
             self._insert(row)
         return Step(before, row)
 
     def drop(self, uid: str) -> Step:
         """Take the row with that uid out, if it is there."""
-        before = self.by_uid.get(uid)
-        if before is not None:
-            self._remove(before)
+        slot = self._slot_of.get(uid)
+        before = None if slot is None else self._table[slot]
+        if slot is None or before is None:
+            return Step(None, None)
+        self.changes += 1
+        self._remove(before, slot)
         return Step(before, None)
 
+    def _capacity(self, needed: int) -> None:
+        self.columns.grow(max(_LEAST_CAPACITY, needed + needed // 4))
+        self._room = max(_LEAST_CAPACITY, needed + needed // 4)
+
     def _insert(self, row: Row) -> None:
-        segment = self.segments.get(row.namespace)
+        if self._free:
+            slot = self._free.pop()
+            self._table[slot] = row
+        else:
+            slot = len(self._table)
+            if slot >= self._room:
+                self._capacity(slot + 1)
+            self._table.append(row)
+        self._slot_of[row.uid] = slot
+        segment = self._segments.get(row.namespace)
         if segment is None:
-            segment = self.segments[row.namespace] = Segment()
-            insort(self.namespaces, row.namespace)
-        segment.put(row)
-        self.by_uid[row.uid] = row
-        self._index(row)
+            segment = self._segments[row.namespace] = Segment()
+            insort(self._namespaces, row.namespace)
+        segment.put(row, slot)
+        self._index(row, slot)
         self.digest = (self.digest + digest(row.uid, row.version)) % DIGEST_MODULUS
 
-    def _replace(self, before: Row, row: Row) -> None:
-        self.segments[row.namespace].replace(row)
-        self.by_uid[row.uid] = row
+    def _replace(self, before: Row, row: Row, slot: int) -> None:
+        self._segments[row.namespace].replace(row, slot)
+        self._table[slot] = row
         if before.labels != row.labels or before.owners != row.owners or self._node(before) != self._node(row):
-            self._unindex(before)
-            self._index(row)
-        self.columns.forget(row.uid)
-        change = digest(row.uid, row.version) - digest(before.uid, before.version)
-        self.digest = (self.digest + change) % DIGEST_MODULUS
+            self._unindex(before, slot)
+            self._index(row, slot)
+        self.columns.forget(slot)
+        difference = digest(row.uid, row.version) - digest(before.uid, before.version)
+        self.digest = (self.digest + difference) % DIGEST_MODULUS
 
-    def _remove(self, row: Row) -> None:
-        segment = self.segments[row.namespace]
-        segment.drop(row)
+    def _remove(self, row: Row, slot: int) -> None:
+        segment = self._segments[row.namespace]
+        segment.drop(row, slot)
         if not segment.rows:
-            del self.segments[row.namespace]
-            del self.namespaces[bisect_left(self.namespaces, row.namespace)]
-        del self.by_uid[row.uid]
-        self._unindex(row)
-        self.columns.forget(row.uid)
+            del self._segments[row.namespace]
+            del self._namespaces[bisect_left(self._namespaces, row.namespace)]
+        del self._slot_of[row.uid]
+        self._table[slot] = None
+        self._free.append(slot)
+        self._unindex(row, slot)
+        self.columns.forget(slot)
         self.digest = (self.digest - digest(row.uid, row.version)) % DIGEST_MODULUS
 
     def _node(self, row: Row) -> Any:
         return None if self._node_at is None else row.columns[self._node_at]
 
-    def _index(self, row: Row) -> None:
-        self.labels.add(row.labels, row.uid)
+    def _index(self, row: Row, slot: int) -> None:
+        self.labels.add(row.labels, slot)
         node = self._node(row)
         if isinstance(node, str):
-            self.nodes.add(node, row.uid)
+            self.nodes.add(node, slot)
         for owner in filter(None, row.owners):
-            self.owners.add(owner, row.uid)
+            self.owners.add(owner, slot)
 
-    def _unindex(self, row: Row) -> None:
-        self.labels.discard(row.labels, row.uid)
+    def _unindex(self, row: Row, slot: int) -> None:
+        self.labels.discard(row.labels, slot)
         node = self._node(row)
         if isinstance(node, str):
-            self.nodes.discard(node, row.uid)
+            self.nodes.discard(node, slot)
         for owner in filter(None, row.owners):
-            self.owners.discard(owner, row.uid)
+            self.owners.discard(owner, slot)
 
     # -- asking ------------------------------------------------------------------------------------------------
 
@@ -175,9 +214,19 @@ class Replica:
         """Whether ``nodes`` indexes this resource."""
         return self._node_at is not None
 
+    @property
+    def namespaces(self) -> list[str]:
+        """The namespaces that have rows, sorted."""
+        return list(self._namespaces)
+
+    def find(self, uid: str) -> Row | None:
+        """The row of that uid."""
+        slot = self._slot_of.get(uid)
+        return None if slot is None else self._table[slot]
+
     def get(self, namespace: str, name: str) -> Row | None:
         """The row of that key; while a replacement is under way the one that came later."""
-        segment = self.segments.get(namespace)
+        segment = self._segments.get(namespace)
         if segment is None:
             return None
         position = bisect_left(segment.names, name)
@@ -187,63 +236,89 @@ class Replica:
             position += 1
         return found
 
-    def named(self, name: str, namespaces: Iterable[str] | None = None) -> list[Row]:
-        """The rows of that name in every namespace, or in these, in order of the namespaces."""
-        among = self.namespaces if namespaces is None else sorted(namespaces)
-        found = (self.get(namespace, name) for namespace in among)
-        return [row for row in found if row is not None]
+    def on_node(self, node: str) -> list[Row]:
+        """The rows on a node, in the order of (namespace, name)."""
+        return self.snapshot_of(self.nodes.get(node)).rows
+
+    def owned_by(self, uid: str) -> list[Row]:
+        """The rows that reference an owner, in the order of (namespace, name)."""
+        return self.snapshot_of(self.owners.get(uid)).rows
 
     def rows(self, namespaces: AbstractSet[str] | None = None) -> list[Row]:
-        """A snapshot of all rows, or of those in some namespaces, in the order of (namespace, name)."""
+        """All rows, or those in some namespaces, in the order of (namespace, name): a list of the caller's own."""
         out: list[Row] = []
         for namespace in self._among(namespaces):
-            out += self.segments[namespace].rows
+            out += self._segments[namespace].rows
         return out
 
     def count(self, namespaces: AbstractSet[str] | None = None) -> int:
         """How many rows there are in some namespaces, or at all."""
         if namespaces is None:
-            return len(self.by_uid)
-        return sum(len(self.segments[namespace].rows) for namespace in self._among(namespaces))
+            return len(self._slot_of)
+        return sum(len(self._segments[namespace].rows) for namespace in self._among(namespaces))
 
-    def uids(self, namespaces: AbstractSet[str] | None = None) -> list[str]:
-        """The uids of ``rows(namespaces)``, in the same order."""
-        out: list[str] = []
-        for namespace in self._among(namespaces):
-            out += self.segments[namespace].uids
-        return out
+    def snapshot(self, namespaces: AbstractSet[str] | None = None) -> Snapshot:
+        """All rows now, or those in some namespaces."""
+        joined = b"".join([self._segments[namespace].slots.tobytes() for namespace in self._among(namespaces)])
+        return Snapshot(self.rows(namespaces), np.frombuffer(joined, dtype=np.int32), self.changes)
 
-    def of(self, uids: AbstractSet[str], namespaces: AbstractSet[str] | None = None) -> list[Row]:
-        """A snapshot of the rows with these uids, in the order of (namespace, name)."""
-        if len(uids) * 8 < self.count(namespaces):
-            by_uid = self.by_uid
-            found = [by_uid[uid] for uid in uids]
-            if namespaces is not None:
-                found = [row for row in found if row.namespace in namespaces]
-            found.sort(key=_key)
-            return found
-        out: list[Row] = []
-        for namespace in self._among(namespaces):
-            segment = self.segments[namespace]
-            if not uids.isdisjoint(segment.uids):
-                out += [row for uid, row in zip(segment.uids, segment.rows, strict=True) if uid in uids]
-        return out
+    def snapshot_of(self, slots: Iterable[int], namespaces: AbstractSet[str] | None = None) -> Snapshot:
+        """The rows in these slots now, as far as they are in some namespaces."""
+        found = [(row, slot) for slot in slots if (row := self._table[slot]) is not None]
+        if namespaces is not None:
+            found = [(row, slot) for row, slot in found if row.namespace in namespaces]
+        found.sort(key=_key)
+        return self._snapshot(found)
+
+    def snapshot_named(self, names: Iterable[str], namespaces: AbstractSet[str] | None = None) -> Snapshot:
+        """The rows of these names now, in every namespace or in some."""
+        wanted = list(names)
+        rows = [self.get(namespace, name) for namespace in self._among(namespaces) for name in wanted]
+        found = [(row, self._slot_of[row.uid]) for row in rows if row is not None]
+        found.sort(key=_key)
+        return self._snapshot(found)
+
+    def snapshot_from(self, rows: Iterable[Row]) -> Snapshot:
+        """Rows that the caller has, of whatever time, in the caller's order."""
+        given = list(rows)
+        slots = np.array([self._slot_of.get(row.uid, -1) for row in given], dtype=np.int32)
+        return Snapshot(given, slots, -1)
+
+    def _snapshot(self, found: list[tuple[Row, int]]) -> Snapshot:
+        slots = np.array([slot for _, slot in found], dtype=np.int32)
+        return Snapshot([row for row, _ in found], slots, self.changes)
 
     def _among(self, namespaces: AbstractSet[str] | None) -> Iterable[str]:
         if namespaces is None:
-            return self.namespaces
-        return sorted(namespace for namespace in namespaces if namespace in self.segments)
+            return self._namespaces
+        return sorted(namespace for namespace in namespaces if namespace in self._segments)
 
-    def is_current(self, row: Row) -> bool:
-        """Whether ``row`` is what the table has now (and not a row of an older snapshot)."""
-        return self.by_uid.get(row.uid) is row
+    # -- columns -----------------------------------------------------------------------------------------------
 
-    def known(self, column: Column, rows: Iterable[Row]) -> list[Any]:
-        """What ``column`` has for a snapshot of rows; ``MISSING`` where nothing is known of that very row."""
-        kept = column.values
-        by_uid = self.by_uid
-        return [kept.get(row.uid, MISSING) if by_uid.get(row.uid) is row else MISSING for row in rows]
+    def column(self, key: str) -> Column:
+        """The kept values of one path."""
+        return self.columns.get(key, len(self))
+
+    def codes(self, column: Column, snapshot: Snapshot, places: Codes | None = None) -> Codes:
+        """What ``column`` knows of a snapshot's rows (at some places): codes, ``UNKNOWN`` for rows of the past."""
+        slots = snapshot.slots if places is None else snapshot.slots[places]
+        if snapshot.changes == self.changes:
+            return column.codes[slots]
+        rows = snapshot.rows if places is None else [snapshot.rows[place] for place in places]
+        table, room = self._table, len(self._table)
+        current = np.fromiter(
+            (0 <= slot < room and table[slot] is row for slot, row in zip(slots.tolist(), rows, strict=True)),
+            dtype=np.bool_,
+            count=len(rows),
+        )
+        codes = np.zeros(len(rows), dtype=np.int32)
+        codes[current] = column.codes[slots[current]]
+        return codes
+
+    def is_at(self, row: Row, slot: int) -> bool:
+        """Whether ``row`` is what the table has in that slot now."""
+        return 0 <= slot < len(self._table) and self._table[slot] is row
 
 
-def _key(row: Row) -> tuple[str, str]:
-    return (row.namespace, row.name)
+def _key(found: tuple[Row, int]) -> tuple[str, str]:
+    return (found[0].namespace, found[0].name)

@@ -1,0 +1,412 @@
+"""Keeping a replica in step with the table in Redis: load while changes go on, then follow them, and prove it.
+
+What was loaded is believed only when its digest and its row count are those that the table's head tells for the same
+step. From then on each head that is read is held against the replica again. Any doubt (a gap in the numbers of the
+changes, another life of the table, a digest that does not fit, bytes that fail their checksum) makes the replica not
+ready and loads it anew; it is never served in doubt, and never empty instead. While Redis cannot be reached, a replica
+that was proven whole goes on being served, and ``trouble`` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from krm.errors import CorruptData, StoreError, UnknownFormat
+from krm.objects import versions
+from krm.resources import Resource
+from krm.store import envelope
+from krm.store.head import Head, WorkerStatus
+from krm.store.reading import Change
+from krm.store.rows import DIGEST_MODULUS, Row, digest
+from krm.table import freshness as fresh
+from krm.table.feeds import Delta, Feed
+from krm.table.freshness import Freshness
+from krm.table.replica import Replica
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 0.25
+"""From one reading of head and heartbeats to the next."""
+CLOCK_S: Final = 1.0
+"""From one reading of Redis' clock to the next."""
+BLOCK_MS: Final = 500
+BATCH: Final = 1_000
+CHANGES_A_TURN: Final = 64
+"""Changes that are applied before the event loop may run something else: some milliseconds."""
+REMEMBERED: Final = 4_096
+"""Steps whose digest is remembered: a head that was read may be this far behind the replica."""
+MAX_BACKOFF_S: Final = 2.0
+FLOOR_S: Final = 10.0
+"""How long a table that is older than what was served already is held back, once loaded."""
+
+
+class Source(Protocol):
+    """What a follower asks of the store; ``krm.store.reading.TableStore`` is one. Every call raises ``StoreError``."""
+
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def resource(self) -> Resource: ...
+    async def head(self) -> Head | None: ...
+    async def now_ms(self) -> int: ...
+    async def statuses(self) -> Mapping[str, WorkerStatus]: ...
+    async def dictionaries(self) -> tuple[Mapping[int, bytes], int]: ...
+    def records(self) -> AsyncIterator[list[tuple[str, bytes]]]: ...
+    async def changes(self, after: str, *, block_ms: int = 0, count: int = BATCH) -> list[Change]: ...
+
+
+class _LostError(Exception):
+    """The replica can no longer be proven to be the table."""
+
+
+class _NotYetError(_LostError):
+    """There is no table; nothing was lost, and there is nothing to back off from."""
+
+
+class _Proofs:
+    """Digest and row count at the last steps, to hold heads against."""
+
+    def __init__(self) -> None:
+        self._at: OrderedDict[int, tuple[int, int]] = OrderedDict()
+
+    def note(self, replica: Replica) -> None:
+        self._at[replica.seq] = (replica.digest, len(replica))
+        if len(self._at) > REMEMBERED:
+            self._at.popitem(last=False)
+
+    def at(self, seq: int) -> tuple[int, int] | None:
+        return self._at.get(seq)
+
+
+class Follower:
+    """Keeps one replica in step; also knows how fresh it is and tells subscribers what changed."""
+
+    def __init__(
+        self,
+        source: Source,
+        replica: Replica,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self.source = source
+        self.replica = replica
+        self.resource = source.resource
+        self.is_ready = False
+        """Whether the replica is proven whole; it may be served, stale or not."""
+        self.trouble: str | None = "starting"
+        """Why the store is not being followed at the moment; None if it is."""
+        self.head: Head | None = None
+        """The newest head of which the replica has everything."""
+        self.statuses: Mapping[str, WorkerStatus] = {}
+        self.loads = 0
+        """How often the replica was loaded."""
+        self._monotonic = monotonic
+        self._poll_s = poll_s
+        self._clock: tuple[int, float] | None = None
+        self._proofs = _Proofs()
+        self._seen: Head | None = None
+        self._cursor = "0-0"
+        self._doubt: str | None = None
+        self._floor: tuple[str, str] = ("", "")
+        self._dictionaries: set[int] = set()
+        self._feeds: set[Feed] = set()
+        self._news = asyncio.Event()
+        self._look = asyncio.Event()
+
+    # -- what others ask -----------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int | None:
+        """Redis' clock: as last read, and counted on from there; None before the first reading."""
+        if self._clock is None:
+            return None
+        at_ms, read_at = self._clock
+        return at_ms + int((self._monotonic() - read_at) * 1000)
+
+    def freshness(self) -> Freshness:
+        """How true an answer out of the replica is now."""
+        return fresh.freshness(
+            self.head,
+            self.statuses,
+            self.now_ms() or 0,
+            cluster=self.source.cluster,
+            resource=self.resource,
+            trouble=self.trouble,
+            is_ready=self.is_ready,
+        )
+
+    async def news(self, *, timeout_s: float) -> None:
+        """Wait until something changed (rows, head or heartbeats), at most ``timeout_s``."""
+        self._look.set()
+        try:
+            await asyncio.wait_for(self._news.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    @contextmanager
+    def feed(self) -> Iterator[Feed]:
+        """A feed of what changes in the replica from now on."""
+        feed = Feed()
+        self._feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            self._feeds.discard(feed)
+
+    # -- the two loops -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Load and follow until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_for_ever(), name=f"follow {self.resource.plural}")
+            group.create_task(self._look_for_ever(), name=f"look {self.resource.plural}")
+
+    async def _follow_for_ever(self) -> None:
+        failures = 0
+        while True:
+            loads = self.loads
+            try:
+                if not self.is_ready:
+                    await self._load()
+                await self._follow()
+            except _NotYetError as error:
+                self._lose(str(error))
+                await asyncio.sleep(self._poll_s)
+                continue
+            except (_LostError, CorruptData, UnknownFormat) as error:
+                self._lose(str(error))
+            except StoreError as error:
+                self._fail(str(error))
+            # What was loaded and lost again may be lost again at once: that counts as one failure, not as none.
+            failures = 1 if self.loads > loads else failures + 1
+            await asyncio.sleep(_backoff_s(failures))
+
+    async def _look_for_ever(self) -> None:
+        clock_read_at = -CLOCK_S
+        while True:
+            try:
+                if self._monotonic() - clock_read_at >= CLOCK_S or self._clock is None:
+                    clock_read_at = self._monotonic()
+                    await self._read_clock()
+                self.statuses = await self.source.statuses()
+                self._consider(await self.source.head())
+            except (CorruptData, UnknownFormat) as error:
+                self._doubt = str(error)
+                self.is_ready = False
+            except StoreError as error:
+                self._fail(str(error))
+            self._tell()
+            try:
+                await asyncio.wait_for(self._look.wait(), self._poll_s)
+            except TimeoutError:
+                continue
+            finally:
+                self._look.clear()
+
+    async def _read_clock(self) -> None:
+        before = self._monotonic()
+        at_ms = await self.source.now_ms()
+        self._clock = (at_ms, (before + self._monotonic()) / 2)
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        """Bring the replica to a state that is proven whole. Raises ``_LostError``, ``StoreError``."""
+        self._doubt = None
+        head = await self._table_head()
+        self._dictionaries.clear()
+        await self._learn_dictionaries()
+        rows: dict[str, Row] = {}
+        async for piece in self.source.records():
+            for uid, record in piece:
+                rows[uid] = await self._decode(record)
+        target = await self._table_head()
+        if target.run != head.run:
+            raise _LostError("the table was built anew while it was read")
+        seq, cursor = await self._catch_up(rows, head, target)
+        await self._install(rows, seq)
+        self._cursor = cursor
+        self._proofs = _Proofs()
+        self._proofs.note(self.replica)
+        self._seen = self.head = target
+        await self._hold_back(target)
+        self.loads += 1
+        self.is_ready = True
+        self.trouble = None
+        logger.info("replica loaded", extra={"resource": self.resource.plural, "rows": len(rows)})
+        self._tell()
+
+    async def _table_head(self) -> Head:
+        head = await self.source.head()
+        if head is None:
+            raise _NotYetError("no verified list has been aggregated yet")
+        if head.state != "ready":
+            raise _NotYetError("the table is being built")
+        return head
+
+    async def _catch_up(self, rows: dict[str, Row], head: Head, target: Head) -> tuple[int, str]:
+        """Apply to ``rows`` the changes since ``head``, up to ``target`` at least, and prove them there."""
+        seq, cursor = head.seq, head.change
+        if seq == target.seq:
+            _prove(rows, target)
+        while seq < target.seq:
+            changes = await self.source.changes(cursor, count=BATCH)
+            if not changes:
+                raise _LostError("changes are missing between reading the table and following it")
+            for change in changes:
+                if change.seq != seq + 1:
+                    raise _LostError(f"changes {seq + 1} to {change.seq - 1} are gone")
+                if change.type == "DELETED":
+                    rows.pop(change.uid, None)
+                else:
+                    rows[change.uid] = await self._decode(change.record)
+                seq, cursor = change.seq, change.id
+                if seq == target.seq:
+                    _prove(rows, target)
+        return seq, cursor
+
+    async def _install(self, rows: dict[str, Row], seq: int) -> None:
+        """Fill the replica, in turns with the event loop."""
+        loading = self.replica.loading(rows, seq=seq)
+        for _ in loading:
+            await asyncio.sleep(0)
+
+    async def _hold_back(self, head: Head) -> None:
+        """Do not show a table that is older than what was shown before: its writers are about to renew it."""
+        epoch, version = self._floor
+        deadline = self._monotonic() + FLOOR_S
+        while head.epoch == epoch and versions.newer(version, head.resource_version):
+            if self._monotonic() >= deadline:
+                return
+            self.trouble = "the table in Redis is older than what was answered before"
+            await asyncio.sleep(self._poll_s)
+            newest = await self._table_head()
+            if newest.run != head.run:
+                raise _LostError("the table was built anew")
+            for change in await self.source.changes(self._cursor, count=BATCH):
+                self._apply(change)
+            if newest.seq <= self.replica.seq:
+                head = self.head = newest
+
+    async def _decode(self, record: bytes) -> Row:
+        identifier = envelope.dictionary(record)
+        if identifier and identifier not in self._dictionaries:
+            await self._learn_dictionaries()
+            if identifier not in self._dictionaries:
+                raise CorruptData(f"compression dictionary {identifier} is gone")
+        return self.replica.codec.decode(record)
+
+    async def _learn_dictionaries(self) -> None:
+        known, _ = await self.source.dictionaries()
+        for identifier, dictionary in known.items():
+            if identifier not in self._dictionaries:
+                self.replica.codec.compressor.add(dictionary, use=False)
+                self._dictionaries.add(identifier)
+
+    # -- following -----------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Apply changes until there is doubt. Raises ``_LostError``, ``StoreError``."""
+        while True:
+            seen = self._seen
+            changes = await self.source.changes(self._cursor, block_ms=BLOCK_MS, count=BATCH)
+            self.trouble = None
+            if self._doubt is not None:
+                raise _LostError(self._doubt)
+            if not changes and seen is not None and seen.seq > self.replica.seq:
+                raise _LostError(f"changes {self.replica.seq + 1} to {seen.seq} are gone")
+            for start in range(0, len(changes), CHANGES_A_TURN):
+                await self._apply_all(changes[start : start + CHANGES_A_TURN])
+                if start + CHANGES_A_TURN < len(changes):
+                    await asyncio.sleep(0)
+            if changes:
+                self._tell()
+
+    async def _apply_all(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            identifier = envelope.dictionary(change.record)
+            if identifier and identifier not in self._dictionaries:
+                await self._learn_dictionaries()
+        deltas = [self._apply(change) for change in changes]
+        for feed in self._feeds:
+            feed.give(deltas)
+
+    def _apply(self, change: Change) -> Delta:
+        if change.seq != self.replica.seq + 1:
+            raise _LostError(f"change {change.seq} came, {self.replica.seq + 1} was expected")
+        is_deletion = change.type == "DELETED"
+        row = self.replica.codec.decode(change.record) if change.record else None
+        step = self.replica.step(change.seq, change.uid, None if is_deletion else row)
+        self._cursor = change.id
+        self._proofs.note(self.replica)
+        if self._seen is not None and self._seen.seq <= self.replica.seq:
+            self._take(self._seen)
+        return Delta(change.id, change.seq, step.before, step.after, row if is_deletion else None)
+
+    # -- heads ---------------------------------------------------------------------------------------------------
+
+    def _consider(self, head: Head | None) -> None:
+        """Hold a head that was just read against the replica."""
+        if not self.is_ready or self.head is None:
+            return
+        if head is None or head.state != "ready":
+            self._doubt = "the table has gone from Redis" if head is None else "the table is being built anew"
+        elif head.run != self.head.run:
+            self._doubt = "the table was built anew"
+        elif head.seq >= self.head.seq:
+            self._seen = head
+            if head.seq <= self.replica.seq:
+                self._take(head)
+        if self._doubt is not None:
+            self.is_ready = False
+
+    def _take(self, head: Head) -> None:
+        """Believe a head of which the replica has everything, if it fits."""
+        proof = self._proofs.at(head.seq)
+        if proof is not None and proof != (head.digest, head.rows):
+            self._doubt = f"the replica is not the table at change {head.seq}"
+            self.is_ready = False
+            return
+        if self.head is not None and head.seq < self.head.seq:
+            return
+        self.head = head
+        if self._floor[0] != head.epoch or versions.newer(head.resource_version, self._floor[1]):
+            self._floor = (head.epoch, head.resource_version)
+
+    def _lose(self, reason: str) -> None:
+        if reason != self.trouble:
+            level = logging.WARNING if self.loads else logging.INFO
+            logger.log(level, "replica is not ready", extra={"resource": self.resource.plural, "reason": reason})
+        self.is_ready = False
+        self.trouble = reason
+        self.head = self._seen = None
+        for feed in self._feeds:
+            feed.lose()
+        self._tell()
+
+    def _fail(self, reason: str) -> None:
+        if self.trouble is None:
+            logger.warning("store does not answer", extra={"resource": self.resource.plural, "reason": reason})
+        self.trouble = reason
+
+    def _tell(self) -> None:
+        """Wake whoever waits for news."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _prove(rows: Mapping[str, Row], head: Head) -> None:
+    total = sum(digest(row.uid, row.version) for row in rows.values()) % DIGEST_MODULUS
+    if len(rows) != head.rows or total != head.digest:
+        raise _LostError(f"what was read is not the table at change {head.seq}: {len(rows)} rows, not {head.rows}")
+
+
+def _backoff_s(failures: int) -> float:
+    return min(MAX_BACKOFF_S, 0.05 * float(2 ** min(failures, 8))) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
