@@ -23,7 +23,16 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 def escape(text: str) -> str:
     """``text`` with control characters spelled out, so that it can neither forge a line nor drive a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _spelled(c) for c in text)
+
+
+def _spelled(character: str) -> str:
+    # Not by the codec: at the interpreter's end, when a last line is logged, codecs may be gone.
+    number = ord(character)
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
+    return named or (
+        f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    )
 
 
 def _when(record: logging.LogRecord) -> str:

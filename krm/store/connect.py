@@ -96,7 +96,7 @@ def open_store(url: Secret, *, connections: int = 64) -> Store:
             text,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
-            socket_keepalive=True,
+            **({} if text.startswith("unix://") else {"socket_keepalive": True}),
             health_check_interval=30,
             max_connections=connections,
             retry=Retry(NoBackoff(), 0),
