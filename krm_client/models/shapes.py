@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from krm_client.models import generations
-from krm_client.models.generations import Field, Kind, TypeText
+from krm_client.models.generations import Field, Kind, TypeText, UnknownModel
 
 Convert = Callable[[Any], Any]
 Make = Callable[["Shape", Any], Any]
@@ -29,6 +29,7 @@ class Shape:
     def __init__(self, name: str, make: Make, leave_out: frozenset[str] = frozenset()) -> None:
         self.name = name
         self.official = generations.model_class(name)
+        self.is_pydantic = generations.is_pydantic(self.official)
         self.fields = generations.fields_of_class(self.official)
         self.stores = tuple(field.store for field in self.fields)
         self.wires = {field.store: field.wire for field in self.fields}
@@ -37,7 +38,7 @@ class Shape:
         read = [field for field in self.fields if field.wire not in leave_out]
         self.struct: Any = msgspec.defstruct(
             f"{name}Struct",
-            [(field.store, *_struct_type(field.kind)) for field in read],
+            [(field.store, *_struct_type(field.kind, self.is_pydantic)) for field in read],
             rename={field.store: field.wire for field in read},
             gc=False,
         )
@@ -71,9 +72,12 @@ class Shape:
     def _converter(self, field: Field) -> Convert:
         if field.kind.form == "datetime":
             return self._time
-        wanted, finish = self._plan(field.kind)
-        decode = msgspec.json.Decoder(wanted).decode
         text = field.text
+        try:
+            wanted, finish = self._plan(field.kind)
+        except UnknownModel:  # some releases refer to a class that they do not contain
+            return lambda raw: None if raw is None else _official(text, raw)
+        decode = msgspec.json.Decoder(wanted).decode
 
         def convert(raw: Raw | None) -> Any:
             if raw is None:
@@ -97,7 +101,7 @@ class Shape:
     def _plan(self, kind: Kind) -> tuple[Any, Convert | None]:
         """The type to decode a kind's JSON as, and what makes the official value of the result (None: nothing)."""
         if kind.form == "scalar":
-            return _json_type(kind) | None, None
+            return _json_type(kind, self.is_pydantic) | None, None
         if kind.form == "object":
             return Any, None
         if kind.form == "datetime":
@@ -113,9 +117,11 @@ class Shape:
         return many[str, inner] | None, None if finish is None else _each_value(finish)
 
 
-def _json_type(kind: Kind) -> Any:
-    """How a scalar comes in JSON: text stands for bytes."""
-    return str if kind.scalar is bytes else kind.scalar
+def _json_type(kind: Kind, pydantic: bool) -> Any:
+    """How a scalar is to be read: text stands for bytes; pydantic models keep a whole number where a float may be."""
+    if kind.scalar is bytes:
+        return str
+    return int | float if kind.scalar is float and pydantic else kind.scalar
 
 
 def _always_none(_value: Any) -> None:
@@ -134,9 +140,9 @@ def _official(text: TypeText, raw: Raw) -> Any:
     return generations.deserialize(text, bytes(raw))
 
 
-def _struct_type(kind: Kind) -> tuple[Any, Any]:
+def _struct_type(kind: Kind, pydantic: bool) -> tuple[Any, Any]:
     if kind.form == "scalar":
-        return _json_type(kind) | None, None
+        return _json_type(kind, pydantic) | None, None
     if kind.form == "datetime":
         return str | None, None
     return Raw, None
