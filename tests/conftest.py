@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from krm.simulator import Simulation, World, serve
 from tests import debian, servers
 from tests.servers import RedisServer
 from tests.waiting import NotInTimeError, block_until, wait_until
@@ -40,6 +41,13 @@ def redis_url(redis_server: RedisServer) -> str:
 def free_port() -> int:
     """A TCP port of loopback that nothing listens on."""
     return servers.free_port()
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulation]:
+    """A simulated cluster of twenty pods in which nothing happens until the test does it."""
+    async with serve(world=World(pods=20, seed=1)) as simulation:
+        yield simulation
 
 
 @pytest.fixture(scope="session")

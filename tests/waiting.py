@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
 _PAUSE_S: Final = 0.01
@@ -16,9 +16,17 @@ class NotInTimeError(AssertionError):
     """The condition did not become true before the deadline."""
 
 
+@overload
 async def wait_until(
-    condition: Callable[[], T] | Callable[[], Awaitable[T]], deadline_s: float = 10.0, what: str = ""
-) -> T:
+    condition: Callable[[], Coroutine[Any, Any, T | None]], deadline_s: float = 10.0, what: str = ""
+) -> T: ...
+
+
+@overload
+async def wait_until(condition: Callable[[], T | None], deadline_s: float = 10.0, what: str = "") -> T: ...
+
+
+async def wait_until(condition: Callable[[], Any], deadline_s: float = 10.0, what: str = "") -> Any:
     """The condition's first true value; it may be a plain function or a coroutine function.
 
     Raises ``NotInTimeError`` after ``deadline_s``, which names ``what`` and the last value.
