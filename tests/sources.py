@@ -25,6 +25,7 @@ class FilledSource:
         self.cluster = cluster
         self.resources: Sequence[Resource] = tuple(resources.RESOURCES.values())
         self.states: dict[str, State] = {}
+        self.failed: str | None = None
         self.waited: list[tuple[str, float | None, str | None]] = []
         self._replicas = {r.plural: Replica(r, Codec(r), cluster=cluster) for r in self.resources}
         for plural, each in (objects or {}).items():

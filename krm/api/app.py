@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +27,6 @@ from krm.settings import Settings
 log = logging.getLogger(__name__)
 
 STATIC: Final = Path(__file__).parent / "static"
-_YEAR: Final = "public, max-age=31536000, immutable"
-
-Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Api:
@@ -55,6 +50,10 @@ class Api:
             introspection=settings.introspection,
             timeout_s=settings.query_timeout_s,
         )
+
+    def stop(self) -> None:
+        """Readiness goes off; running requests go on."""
+        self.is_stopping = True
 
     async def graphql(self, request: Request) -> Response:
         """``POST /graphql``"""
@@ -93,14 +92,19 @@ class Api:
         return FileResponse(STATIC / "graphiql" / "index.html", headers={"Cache-Control": "no-cache"})
 
     async def healthz(self, _request: Request) -> Response:
-        """``GET /healthz``: the process answers."""
+        """``GET /healthz``: the process answers, and still follows Redis; else it is to be restarted."""
+        if self.source.failed is not None:
+            log.error("a follower has ended", extra={"reason": self.source.failed})
+            return PlainTextResponse("failed\n", 503)
         return PlainTextResponse("ok\n")
 
     async def readyz(self, _request: Request) -> Response:
         """``GET /readyz``: every configured resource that may be read has a table."""
         if self.is_stopping:
             return PlainTextResponse("stopping\n", 503)
-        ready = all(str(self.source.freshness(r).state) != "NOT_READY" for r in self.source.resources)
+        ready = self.source.failed is None and all(
+            str(self.source.freshness(r).state) != "NOT_READY" for r in self.source.resources
+        )
         return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
     async def metrics_text(self, _request: Request) -> Response:
@@ -112,19 +116,10 @@ class Api:
         return HTMLResponse(home.page(self.source))
 
 
-def create(settings: Settings, source: metrics.Observed, lifespan: Lifespan | None = None) -> FastAPI:
-    """The application over ``source``; ``lifespan`` runs around its life (following the store, for example)."""
+def create(settings: Settings, source: metrics.Observed) -> FastAPI:
+    """The application over ``source``; ``app.state.api`` is its ``Api``."""
     api = Api(settings, source)
-
-    @asynccontextmanager
-    async def living(_app: FastAPI) -> AsyncIterator[None]:
-        if lifespan is None:
-            yield
-            return
-        async with lifespan():
-            yield
-
-    app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None, lifespan=living)
+    app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.api = api
     app.router.redirect_slashes = False
     app.add_route("/graphql", api.graphql, methods=["POST"])

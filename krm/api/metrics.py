@@ -21,6 +21,11 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Observed(Source, Protocol):
     """What is measured."""
 
+    @property
+    def failed(self) -> str | None:
+        """Why it stopped being kept up to date although nobody stopped it."""
+        ...
+
     def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
         """The workers' newest heartbeats, by role."""
         ...

@@ -1,133 +1,37 @@
-"""Runs the API with uvicorn: sockets, processes, TLS, and the end that loses no answer."""
+"""Runs the API: sockets, TLS, processes, following Redis, and the end on a signal."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
-import os
-import signal
 import socket
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from krm.errors import ConfigError
+from krm.api import app, processes
+from krm.api.http import Protocol, Server
+from krm.api.live import Live
+from krm.errors import ConfigError, KrmError
+from krm.schema import build
 from krm.settings import Settings
+from krm.store.connect import open_store
+from krm.store.reading import TableStore
+from krm.table.tables import Tables
 
 log = logging.getLogger(__name__)
 
-HEADERS_TIMEOUT_S: Final = 10.0
-"""From the connection to the end of the first request's headers. uvicorn itself waits for ever."""
-MAX_HEADERS: Final = 65_536
-"""Bytes of a request's headers."""
 DRAIN_S: Final = 10.0
 """What running requests are given to end after SIGTERM; Kubernetes kills after 30."""
-NOT_READY_FIRST_S: Final = 0.5
-"""Between readiness going off and closing the socket, so that whoever probes can look away."""
 BACKLOG: Final = 2_048
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with a deadline and a bound for a request's headers."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Start the deadline with the connection."""
-        super().connection_made(transport)
-        self._headers_size = 0
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
-
-    def on_message_begin(self) -> None:
-        """A further request on the connection."""
-        super().on_message_begin()
-        self._headers_size = 0
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
-
-    def on_url(self, url: bytes) -> None:
-        """Part of the request line."""
-        self._grow(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._grow(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """All headers are there: the body has a deadline of its own."""
-        self._in_time()
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, unless it was answered already."""
-        self._in_time()
-        if not self.transport.is_closing():
-            super().send_400_response(msg)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The other side went."""
-        self._in_time()
-        super().connection_lost(exc)
-
-    def _grow(self, size: int) -> None:
-        self._headers_size += size
-        if self._headers_size > MAX_HEADERS:
-            self._refuse(b"431 Request Header Fields Too Large")
-            raise ValueError("headers are too large")  # ends the parsing
-
-    def _in_time(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        if not self.transport.is_closing():
-            self._refuse(b"408 Request Timeout")
-
-    def _refuse(self, status: bytes) -> None:
-        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        self.transport.close()
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server; on the first signal readiness goes off before the socket closes."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-        self._closing: asyncio.TimerHandle | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT; a second one ends at once."""
-        if self._closing is not None or sig == signal.SIGINT:
-            super().handle_exit(sig, frame)
-            return
-        self._app.state.api.is_stopping = True
-        loop = asyncio.get_running_loop()
-        self._closing = loop.call_later(NOT_READY_FIRST_S, super().handle_exit, sig, frame)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As the parent's, without raising the signal again: a signal is a regular end (exit status 0)."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -180,10 +84,10 @@ def check(settings: Settings) -> None:
             raise ConfigError(f"{variable}={path} is not a file")
 
 
-def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
+def configuration(settings: Settings, api: FastAPI) -> uvicorn.Config:
     """uvicorn's configuration. Raises ``ConfigError`` for TLS files that do not fit."""
     config = uvicorn.Config(
-        app,
+        api,
         http=Protocol,
         ws="none",
         loop="uvloop",
@@ -205,13 +109,48 @@ def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
     return config
 
 
-async def serve(settings: Settings, app: FastAPI, sock: socket.socket) -> None:
-    """Serve ``app`` on ``sock`` until SIGTERM or SIGINT, then drain."""
-    config = configuration(settings, app)
-    server = Server(config, app)
+def run(settings: Settings, sock: socket.socket | None = None) -> None:
+    """Serve on ``sock`` (by default where the settings say) until SIGTERM or SIGINT, with ``KRM_WORKERS`` processes.
+
+    Raises ``ConfigError`` before anything is served. Must be called without a running event loop or threads.
+    """
+    check(settings)
+    listening = sock or listen(settings)
+    build.default()  # once, before the processes part
+    try:
+        processes.run(settings.workers, lambda: _serve_in_new_loop(settings, listening))
+    finally:
+        listening.close()
+
+
+def _serve_in_new_loop(settings: Settings, sock: socket.socket) -> None:
+    # Rows live long: what is here now is never looked at again, and full collections of the rest become rare.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, sock))
+
+
+async def serve(settings: Settings, sock: socket.socket) -> None:
+    """Follow Redis and serve on ``sock`` until SIGTERM or SIGINT."""
+    store = open_store(settings.require_redis())
+    tables = Tables.of(TableStore(store, settings.cluster, resource) for resource in settings.resources)
+    try:
+        async with tables:
+            await serve_app(settings, app.create(settings, Live(tables, settings)), sock)
+    finally:
+        await store.close()
+
+
+async def serve_app(settings: Settings, api: FastAPI, sock: socket.socket) -> None:
+    """Serve an application on ``sock`` until SIGTERM or SIGINT, then drain."""
+    config = configuration(settings, api)
+    server = Server(config, api.state.api.stop)
     log.info("API is listening", extra={"url": url(settings, sock)})
     async with _renewed_certificate(settings, config):
         await server.serve(sockets=[sock])
+    if not server.started:
+        raise KrmError("the API could not start; the log says why")
 
 
 @asynccontextmanager
@@ -250,48 +189,3 @@ def _stamp(*paths: Path) -> tuple[tuple[int, int, int], ...]:
             status = path.stat()
             found.append((status.st_mtime_ns, status.st_size, status.st_ino))
     return tuple(found)
-
-
-def run_processes(count: int, work: Callable[[], None]) -> None:
-    """Run ``work`` in ``count`` processes (in this one for 1) until SIGTERM or SIGINT; one that dies is replaced.
-
-    To be called before anything of this process has threads or an event loop: the processes are forked.
-    """
-    if count == 1:
-        work()
-        return
-    children: set[int] = set()
-    stopping = False
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    while children or not stopping:
-        while len(children) < count and not stopping:
-            children.add(_fork(work))
-        pid, status = os.wait()
-        children.discard(pid)
-        if not stopping:
-            log.error("a process of the API ended", extra={"pid": pid, "status": os.waitstatus_to_exitcode(status)})
-            time.sleep(0.5)
-
-
-def _fork(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    status = 1
-    try:
-        work()
-        status = 0
-    finally:
-        sys.stderr.flush()
-        os._exit(status)

@@ -1,0 +1,113 @@
+"""uvicorn with what it lacks for strangers: a deadline and a bound for headers, and an end that loses no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADERS_TIMEOUT_S: Final = 10.0
+"""From the connection to the end of the first request's headers. uvicorn itself waits for ever."""
+MAX_HEADERS: Final = 65_536
+"""Bytes of a request's headers."""
+NOT_READY_FIRST_S: Final = 0.5
+"""Between readiness going off and closing the socket, so that whoever probes can look away."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with a deadline and a bound for a request's headers."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the deadline with the connection."""
+        super().connection_made(transport)
+        self._headers_size = 0
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """A further request on the connection."""
+        super().on_message_begin()
+        self._headers_size = 0
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the request line."""
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._grow(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """All headers are there: the body has a deadline of its own."""
+        self._in_time()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, unless it was answered already."""
+        self._in_time()
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side went."""
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _grow(self, size: int) -> None:
+        self._headers_size += size
+        if self._headers_size > MAX_HEADERS:
+            self._refuse(b"431 Request Header Fields Too Large")
+            raise ValueError("headers are too large")  # ends the parsing
+
+    def _in_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout")
+
+    def _refuse(self, status: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; on the first signal readiness goes off before the socket closes."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self._closing: asyncio.TimerHandle | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT; a second one ends at once."""
+        if self._closing is not None or sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+            return
+        self._stopping()
+        loop = asyncio.get_running_loop()
+        self._closing = loop.call_later(NOT_READY_FIRST_S, super().handle_exit, sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As the parent's, without raising the signal again: a signal is a regular end (exit status 0)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,54 @@
+"""The source of answers of a running API: the tables that follow Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from krm.resources import Resource
+from krm.settings import Settings
+from krm.store.head import WorkerStatus
+from krm.table.freshness import Freshness
+from krm.table.replica import Replica
+from krm.table.tables import Tables
+
+
+class Live:
+    """``krm.schema.context.Source`` and what the metrics need beside it, over ``Tables``."""
+
+    def __init__(self, tables: Tables, settings: Settings) -> None:
+        self._tables = tables
+        self.cluster = settings.cluster
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The configured kinds."""
+        return self._tables.resources
+
+    @property
+    def failed(self) -> str | None:
+        """Why following ended although nobody stopped it."""
+        return self._tables.failed
+
+    def get(self, resource: Resource) -> Replica:
+        """Raises ``AnswerError`` KIND_UNKNOWN, NOT_READY."""
+        return self._tables.get(resource)
+
+    async def wait(
+        self, resource: Resource, max_staleness_s: float | None = None, min_version: str | None = None
+    ) -> Replica:
+        """The replica once it is as fresh as asked. Raises ``AnswerError``."""
+        await self._tables.wait(resource, max_staleness_s=max_staleness_s, min_version=min_version)
+        return self._tables.get(resource)
+
+    def freshness(self, resource: Resource) -> Freshness:
+        """How true an answer is now."""
+        return self._tables.freshness(resource)
+
+    def rows(self, resource: Resource) -> int:
+        """How many objects the table has; 0 while there is none."""
+        follower = self._tables.follower(resource)
+        return len(follower.replica) if follower.is_ready else 0
+
+    def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
+        """The workers' newest heartbeats."""
+        return self._tables.follower(resource).statuses

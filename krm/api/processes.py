@@ -1,0 +1,62 @@
+"""Several processes over one listening socket: the kernel shares the connections out among them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+RESTART_AFTER_S: Final = 0.5
+
+
+def run(count: int, work: Callable[[], None]) -> None:
+    """Run ``work`` in ``count`` processes (in this one for 1) until SIGTERM or SIGINT; one that dies is replaced.
+
+    To be called before anything of this process has threads or an event loop: the processes are forked.
+    """
+    if count == 1:
+        work()
+        return
+    children: set[int] = set()
+    stopping = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    while children or not stopping:
+        while len(children) < count and not stopping:
+            children.add(_fork(work))
+        pid, status = os.wait()
+        children.discard(pid)
+        if not stopping:
+            log.error("a process of the API ended", extra={"pid": pid, "status": os.waitstatus_to_exitcode(status)})
+            time.sleep(RESTART_AFTER_S)
+
+
+def _fork(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
