@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -30,7 +31,14 @@ class Simulation:
     """A simulated API server, running. Made by `serve`."""
 
     def __init__(
-        self, server: Server, *, world: World | None, tls: ssl.SSLContext | None, host: str, port: int
+        self,
+        server: Server,
+        *,
+        world: World | None,
+        tls: ssl.SSLContext | None,
+        host: str,
+        port: int,
+        sock: socket.socket | None = None,
     ) -> None:
         self.server = server
         self.store: Store = server.store
@@ -42,8 +50,9 @@ class Simulation:
         self.snapshots: dict[str, Snapshot] = {}
         self.host, self.port = host, port
         self._tls = tls
+        self._sock = sock
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._site: web.BaseSite | None = None
         self._life: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         server.operations = self
@@ -68,7 +77,11 @@ class Simulation:
 
     async def _listen(self) -> None:
         assert self._runner is not None
-        self._site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls, reuse_address=True)
+        sock, self._sock = self._sock, None  # closed with its site: after a restart it listens there anew
+        if sock is not None:
+            self._site = web.SockSite(self._runner, sock, ssl_context=self._tls)
+        else:
+            self._site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls, reuse_address=True)
         await self._site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -175,12 +188,14 @@ async def serve(
     tokens: Mapping[str, User] | None = None,
     auth: bool = False,
     tls: ssl.SSLContext | None = None,
+    sock: socket.socket | None = None,
     history_s: float = 300.0,
 ) -> AsyncIterator[Simulation]:
     """Run a simulated API server until the block is left.
 
     `world` fills the store (an empty one unless given) and lives at `churn` changes per second. `auth` switches
     authentication and authorization on: `tokens` by bearer token, rights by the roles and bindings in the store.
+    `sock` is a socket that listens already, instead of `host` and `port`.
     `history_s` is how long old versions can be listed and watched from.
     """
     store = store or Store()
@@ -188,7 +203,7 @@ async def serve(
         world.populate(store)
     access = Access(store=store, enabled=auth, tokens=dict(tokens or {}))
     server = Server(store, settings=settings or ServerSettings(), access=access, faults=faults or Faults())
-    simulation = Simulation(server, world=world, tls=tls, host=host, port=port)
+    simulation = Simulation(server, world=world, tls=tls, host=host, port=port, sock=sock)
     await simulation.start(history_s=history_s)
     try:
         if churn:
