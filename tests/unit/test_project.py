@@ -204,6 +204,7 @@ COMES_WITH: Final = {
     "starlette": "fastapi",
     "strawberry": "strawberry-graphql",
     "urllib3": "kubernetes",
+    "uvloop": "uvicorn",
     "yaml": "pyyaml",
     "yarl": "aiohttp",
 }
@@ -254,3 +255,19 @@ def test_the_licence_is_whole() -> None:
     ):
         assert part in text
     assert all(f"   {number}. " in text for number in range(1, 10))
+
+
+PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_the_documentation_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
