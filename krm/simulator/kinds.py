@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 Json = dict[str, Any]
@@ -63,6 +64,11 @@ class Kind:
     def api_version(self) -> str:
         """``v1``, ``apps/v1``."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @cached_property
+    def field_paths(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(label, parts of the path) of the supported field selectors, taken apart once."""
+        return tuple((label, tuple(path.split("."))) for label, path in self.fields.items())
 
     @property
     def qualified(self) -> str:

@@ -27,6 +27,7 @@ _MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "hostIPs": ("ip",),
     "addresses": ("type",),
 }
+_ATOMIC = frozenset({"selector", "nodeSelector", "fieldRef", "roleRef"})
 _IGNORED_METADATA = frozenset(
     {
         "name",
@@ -79,7 +80,7 @@ def fields(obj: Json) -> Json:
 
 
 def _of(name: str, value: Any, *, top: bool = False) -> Json:
-    if isinstance(value, dict) and value and name not in ("selector", "nodeSelector"):
+    if isinstance(value, dict) and value and name not in _ATOMIC:
         members = {f"f:{key}": _of(key, value[key]) for key in sorted(value)}
         return members if top or name in ("template", "metadata", "strategy", "spec") else {".": {}, **members}
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
@@ -93,14 +94,14 @@ def _of_list(name: str, items: list[Json]) -> Json:
         keys = ("containerPort", "protocol") if "containerPort" in items[0] else ("port", "protocol")
     if keys is None:
         return {}
-    found: Json = {".": {}}
+    found: Json = {} if name == "containers" else {".": {}}
     for item in items:
         key = orjson.dumps({each: item[each] for each in keys if each in item}).decode()
         if name == "ownerReferences":
             found[f"k:{key}"] = {}
         else:
             found[f"k:{key}"] = {".": {}, **{f"f:{member}": _of(member, item[member]) for member in sorted(item)}}
-    return found
+    return dict(sorted(found.items()))
 
 
 def renewed(before: list[Json], made: Json) -> list[Json]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from krm.simulator import managed
 from krm.simulator.kinds import Json
@@ -150,25 +153,62 @@ def _toleration(key: str) -> Json:
     return {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
 
 
+_SPEC_BEFORE_NODE = (
+    "volumes",
+    "containers",
+    "restartPolicy",
+    "terminationGracePeriodSeconds",
+    "dnsPolicy",
+    "serviceAccountName",
+    "serviceAccount",
+)
+
+
 def shared_parts(app: App) -> Json:
-    """What all pods of one revision have in common: their spec without the node, and their managed fields."""
-    before = {
+    """What all pods of one revision have in common: their spec without the node, and their managed fields.
+
+    The large members are encoded once; a store copies the bytes into each pod.
+    """
+    spec = {
         **_template_spec(app),
         "tolerations": [_toleration("not-ready"), _toleration("unreachable")],
         "priority": 0,
         "enableServiceLinks": True,
         "preemptionPolicy": "PreemptLowerPriority",
     }
-    metadata = _pod_metadata(app, {})
-    fields = managed.fields({"metadata": {**metadata, "generateName": f"{app.set_name}-"}, "spec": _template_spec(app)})
-    order = ("volumes", "containers", "restartPolicy", "terminationGracePeriodSeconds", "dnsPolicy")
-    names = (*order, "serviceAccountName", "serviceAccount")
+    images = [(each["name"], each["image"]) for each in spec["containers"]]
+    for name in ("volumes", "containers", "tolerations"):
+        spec[name] = orjson.Fragment(orjson.dumps(spec[name]))
+    metadata = {**_pod_metadata(app, {}), "generateName": f"{app.set_name}-"}
+    fields = {**managed.fields({"metadata": metadata}), "f:spec": _spec_fields(*_shape(app))}
     return {
-        "spec_head": {name: before[name] for name in names},
-        "spec_tail": {name: value for name, value in before.items() if name not in names},
-        "fields": fields,
-        "containers": [(each["name"], each["image"]) for each in before["containers"]],
+        "spec_head": {name: spec[name] for name in _SPEC_BEFORE_NODE},
+        "spec_tail": {name: value for name, value in spec.items() if name not in _SPEC_BEFORE_NODE},
+        "fields": orjson.Fragment(orjson.dumps(fields)),
+        "containers": images,
     }
+
+
+def _shape(app: App) -> tuple[bool, bool, bool]:
+    return app.has_sidecar, bool(app.claim), bool(app.gpus)
+
+
+@lru_cache(maxsize=8)
+def _spec_fields(has_sidecar: bool, has_claim: bool, has_gpus: bool) -> orjson.Fragment:
+    """The managed fields of a pod's spec: they depend on which members it has, not on their values."""
+    example = App(
+        namespace="",
+        name="",
+        uid="",
+        tier="",
+        replicas=0,
+        cpu="1",
+        memory="1Gi",
+        gpus=int(has_gpus),
+        claim="data" if has_claim else "",
+        has_sidecar=has_sidecar,
+    )
+    return orjson.Fragment(orjson.dumps(managed.fields({"spec": _template_spec(example)})["f:spec"]))
 
 
 def _pod_metadata(app: App, extra_labels: Json) -> Json:
@@ -313,12 +353,18 @@ def _status_entry(pod_ip: str, at: str) -> Json:
 
 
 def _managed(obj: Json, api_version: str, at: str, manager: str = "kubectl-client-side-apply") -> Json:
-    obj["metadata"]["managedFields"] = [
-        managed.entry(
-            {"apiVersion": api_version, **{k: v for k, v in obj.items() if k != "status"}}, manager=manager, at=at
-        )
-    ]
+    part = {"apiVersion": api_version, **{name: value for name, value in obj.items() if name != "status"}}
+    obj["metadata"]["managedFields"] = [managed.entry(part, manager=manager, at=at)]
     return obj
+
+
+def _managed_template(obj: Json, app: App, at: str, manager: str) -> None:
+    """Managed fields of an object with a pod template, whose own part is made once per shape."""
+    spec = {name: value for name, value in obj["spec"].items() if name != "template"}
+    _managed({"metadata": obj["metadata"], "spec": spec}, "apps/v1", at, manager)
+    template = managed.fields({"metadata": obj["spec"]["template"]["metadata"]})
+    fields = obj["metadata"]["managedFields"][0]["fieldsV1"]
+    fields["f:spec"]["f:template"] = {**template, "f:spec": _spec_fields(*_shape(app))}
 
 
 def deployment(app: App) -> Json:
@@ -342,7 +388,7 @@ def deployment(app: App) -> Json:
             "progressDeadlineSeconds": 600,
         },
     }
-    _managed(obj, "apps/v1", app.created)
+    _managed_template(obj, app, app.created, "kubectl-client-side-apply")
     obj["status"] = deployment_status(app, app.replicas, app.created, 1)
     return obj
 
@@ -411,7 +457,7 @@ def replica_set(app: App, replicas: int, created: str) -> Json:
             "template": template,
         },
     }
-    _managed(obj, "apps/v1", created, CONTROLLER)
+    _managed_template(obj, app, created, CONTROLLER)
     obj["status"] = replica_set_status(replicas, replicas, 1)
     return obj
 

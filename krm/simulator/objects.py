@@ -32,6 +32,7 @@ _METADATA_ORDER = (
     "finalizers",
     "managedFields",
 )
+_BOOLEANS = frozenset({"unschedulable", "hostNetwork"})
 _PLACED = frozenset({"metadata", "kind", "apiVersion", "status"})
 _NO_LABELS: Mapping[str, str] = {}
 _METADATA_MARK = b'"metadata":'
@@ -94,6 +95,7 @@ def encode(kind: Kind, obj: Json, rv: int) -> Version:
     if kind.custom:
         body = orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)
         encoded = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
+        start = body.index(_METADATA_MARK + encoded) + len(_METADATA_MARK)
     else:
         encoded = orjson.dumps({name: metadata[name] for name in _METADATA_ORDER if name in metadata})
         item: dict[str, Any] = {"metadata": orjson.Fragment(encoded)}
@@ -101,7 +103,7 @@ def encode(kind: Kind, obj: Json, rv: int) -> Version:
         if "status" in obj:
             item["status"] = obj["status"]
         body = orjson.dumps(item)
-    start = body.index(_METADATA_MARK + encoded) + len(_METADATA_MARK)
+        start = len(_METADATA_MARK) + 1
     namespace, name = metadata.get("namespace", ""), metadata["name"]
     return Version(
         kind=kind,
@@ -111,7 +113,7 @@ def encode(kind: Kind, obj: Json, rv: int) -> Version:
         name=name,
         uid=metadata.get("uid", ""),
         labels=metadata.get("labels") or _NO_LABELS,
-        fields={label: field_text(obj, path) for label, path in kind.fields.items()},
+        fields={label: _field_text(obj, parts) for label, parts in kind.field_paths},
         body=body,
         metadata_at=(start, start + len(encoded)),
     )
@@ -122,16 +124,16 @@ def with_version(version: Version, rv: int) -> Version:
     return encode(version.kind, version.parse(), rv)
 
 
-def field_text(obj: Mapping[str, Any], path: str) -> str:
-    """The value at a dotted path as a field selector compares it; absent is the empty text."""
+def _field_text(obj: Mapping[str, Any], parts: tuple[str, ...]) -> str:
+    """The value at a path as a field selector compares it; absent is the empty text."""
     value: Any = obj
-    for part in path.split("."):
-        if not isinstance(value, Mapping):
+    for part in parts:
+        if not isinstance(value, dict):
             return ""
         value = value.get(part)
-    if value is None:
-        # A boolean that is not set counts as false for a selector.
-        return "false" if path in ("spec.unschedulable", "spec.hostNetwork") else ""
+        if value is None:
+            # A boolean that is not set counts as false for a selector.
+            return "false" if parts[-1] in _BOOLEANS else ""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

@@ -8,6 +8,8 @@ identity, and deliberate faults.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import uuid
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -192,6 +194,18 @@ class Collection:
         self.progress = 0
 
 
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep the garbage collector from walking over all objects again and again while they only become more."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class Store:
     """Collections by kind, one version counter, and the in-process way to change objects fast."""
 
@@ -331,16 +345,20 @@ class Store:
         With `keep_versions` each keeps the resourceVersion that it carries.
         """
         collection = self._collections[kind]
-        for obj in objs:
-            rv = int(obj["metadata"]["resourceVersion"]) if keep_versions else self.rv + 1
-            self.rv = max(self.rv, rv)
-            version = objects.encode(kind, obj, rv)
-            collection.current[version.key] = version
+        with _no_collector():
+            self._load(kind, collection, objs, keep_versions=keep_versions)
         collection.keys = sorted(collection.current)
         collection.list_floor = collection.watch_floor = self.rv
         if kind is kinds_module.CUSTOM_RESOURCE_DEFINITIONS:
             for version in collection.current.values():
                 self._follow_definition(None, version)
+
+    def _load(self, kind: Kind, collection: Collection, objs: Iterable[Json], *, keep_versions: bool) -> None:
+        for obj in objs:
+            rv = int(obj["metadata"]["resourceVersion"]) if keep_versions else self.rv + 1
+            self.rv = max(self.rv, rv)
+            version = objects.encode(kind, obj, rv)
+            collection.current[version.key] = version
 
     # History
 

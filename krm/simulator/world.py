@@ -19,54 +19,15 @@ from krm.simulator.store import Store
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """The characters of which Kubernetes makes random names."""
 
-_WORDS = [
-    "account",
-    "alert",
-    "auth",
-    "basket",
-    "billing",
-    "catalog",
-    "checkout",
-    "config",
-    "crawler",
-    "export",
-    "feed",
-    "gateway",
-    "graph",
-    "image",
-    "import",
-    "index",
-    "ingest",
-    "inventory",
-    "ledger",
-    "mail",
-    "media",
-    "metrics",
-    "notify",
-    "order",
-    "payment",
-    "price",
-    "profile",
-    "queue",
-    "rank",
-    "report",
-    "review",
-    "route",
-    "search",
-    "session",
-    "ship",
-    "stock",
-    "sync",
-    "tax",
-    "token",
-    "track",
-    "upload",
-    "user",
-    "video",
-    "vote",
-    "web",
-    "worker",
-]
+# fmt: off
+_WORDS = (
+    "account", "alert", "auth", "basket", "billing", "catalog", "checkout", "config", "crawler", "export",
+    "feed", "gateway", "graph", "image", "import", "index", "ingest", "inventory", "ledger", "mail", "media",
+    "metrics", "notify", "order", "payment", "price", "profile", "queue", "rank", "report", "review", "route",
+    "search", "session", "ship", "stock", "sync", "tax", "token", "track", "upload", "user", "video", "vote",
+    "web", "worker",
+)
+# fmt: on
 _TIERS = ("web", "api", "batch", "data", "ml")
 _CPUS = ("50m", "100m", "250m", "500m", "1", "2")
 _MEMORIES = ("128Mi", "256Mi", "512Mi", "1Gi", "2Gi", "4Gi")
@@ -113,7 +74,7 @@ class World:
 
     def place(self, gpus: int) -> Place:
         """A node for a pod, and an address."""
-        fitting = [node for node in self._gpu_nodes if gpus] or self._plain_nodes
+        fitting = self._gpu_nodes if gpus else self._plain_nodes
         node = fitting[self.random.randrange(len(fitting))]
         self._next_ip += 1
         number = self._next_ip
@@ -147,8 +108,8 @@ class World:
         store.load(kinds.NAMESPACES, self._namespaces([*_SYSTEM_NAMESPACES, *names]))
         store.load(kinds.NODES, self._nodes(max(3, min(5000, self.pods // 25))))
         self._plan_apps(names)
-        store.load(kinds.DEPLOYMENTS, [manifests.deployment(app) for app in self.apps])
-        store.load(kinds.REPLICA_SETS, [manifests.replica_set(app, app.replicas, app.created) for app in self.apps])
+        store.load(kinds.DEPLOYMENTS, (manifests.deployment(app) for app in self.apps))
+        store.load(kinds.REPLICA_SETS, (manifests.replica_set(app, app.replicas, app.created) for app in self.apps))
         claims = [app for app in self.apps if app.claim]
         sizes = ("1Gi", "10Gi", "100Gi")
         store.load(
