@@ -162,15 +162,9 @@ class Cluster:
             allow_redirects=False,  # an API server sends none, and credentials must not follow one
         )
         _keep_alive(response)
-        self._note_date(response.headers.get("Date"))
+        skew_s = date_skew_s(response, self._wall())
+        self.date_skew_s = self.date_skew_s if skew_s is None else skew_s
         return response
-
-    def _note_date(self, date: str | None) -> None:
-        try:
-            moment_s = email.utils.parsedate_to_datetime(date or "").timestamp()
-        except ValueError:  # none, or none that can be read
-            return
-        self.date_skew_s = moment_s + 0.5 - self._wall()  # Date is cut to whole seconds
 
     async def _refusal(self, response: aiohttp.ClientResponse, where: str) -> errors.ClusterError:
         try:
@@ -192,6 +186,15 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
     for name, value in _KEEPALIVE:
         if hasattr(socket, name):  # not on every system
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def date_skew_s(response: aiohttp.ClientResponse, now_s: float) -> float | None:
+    """The server's clock less ours (unix seconds), when the answer's headers have just come; None without a Date."""
+    try:
+        moment_s = email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:  # none, or none that can be read
+        return None
+    return moment_s + 0.5 - now_s  # Date is cut to whole seconds
 
 
 async def open(  # noqa: A001 - read as connect.open

@@ -7,13 +7,14 @@ anew: the token that the API server offers then would join two versions into one
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from krm import errors
-from krm.kube import bodies, failures
+from krm.kube import bodies, connect, failures
 from krm.kube.connect import Cluster
 
 MAX_PAGE_BYTES = 256 * 2**20
@@ -120,7 +121,7 @@ async def _page(
     headers = {"Accept": _METADATA_ACCEPT} if metadata_only else {}
     started = asyncio.get_running_loop().time()
     async with cluster.answer("GET", path, where=where, timeout_s=timeout_s, query=query, headers=headers) as response:
-        skew_s = cluster.date_skew_s if "Date" in response.headers else None
+        skew_s = connect.date_skew_s(response, time.time())
         left_s = timeout_s - (asyncio.get_running_loop().time() - started)
         async with failures.within(cluster.peer, where, left_s):
             body = await bodies.read(cluster, response, limit=max_page_bytes, where=where)

@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.waiting import wait_until
+
 CRLF = b"\r\n"
 
 
@@ -65,19 +67,23 @@ def refusal(code: int, message: str = "no", **headers: str) -> Answer:
     return answer({"kind": "Status", "status": "Failure", "message": message, "code": code}, code, **headers)
 
 
-def page(items: Sequence[dict[str, Any]], version: str = "5", following: str = "", kind: str = "PodList") -> dict[str, Any]:
+def page(
+    items: Sequence[dict[str, Any]], version: str = "5", following: str = "", kind: str = "PodList"
+) -> dict[str, Any]:
     meta = {"resourceVersion": version, **({"continue": following} if following else {})}
     return {"kind": kind, "apiVersion": "v1", "metadata": meta, "items": list(items)}
 
 
-def stream(*chunks: bytes, end: str = "clean") -> Answer:
-    """A chunked body; ``end``: clean, cut (no last chunk), reset, hang, garbage."""
+def stream(*chunks: bytes, end: str = "clean", after: asyncio.Event | None = None) -> Answer:
+    """A chunked body; ``end``: clean, cut (no last chunk), reset, hang, garbage; not before ``after`` is set."""
 
     async def write(writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}))
         for chunk in chunks:
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await writer.drain()
+        if after is not None:
+            await asyncio.wait_for(after.wait(), 10)
         if end == "clean":
             writer.write(b"0\r\n\r\n")
             await writer.drain()
@@ -87,7 +93,6 @@ def stream(*chunks: bytes, end: str = "clean") -> Answer:
         elif end == "hang":
             await hang(writer)
         elif end == "reset":
-            await asyncio.sleep(0.05)  # what was sent must be read first: a reset throws away the rest
             await reset(writer)
         if end != "clean":
             writer.close()
@@ -98,10 +103,8 @@ def stream(*chunks: bytes, end: str = "clean") -> Answer:
 async def hang(writer: asyncio.StreamWriter) -> None:
     """Answer nothing until the other side goes, or a long time is over."""
     try:
-        async with asyncio.timeout(30):
-            while not writer.is_closing():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
+        await wait_until(writer.is_closing, 30, "the client goes")
+    finally:
         writer.close()
 
 

@@ -232,5 +232,3 @@ async def test_no_error_shows_the_token(connected: Open, caplog: pytest.LogCaptu
             assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
             assert "s3cr3t" not in repr(cluster.peer) + repr(cluster._access)
     assert "s3cr3t" not in caplog.text
-
-

@@ -35,7 +35,9 @@ def test_an_object_stays_the_bytes_that_came() -> None:
 
 
 def test_a_bookmark_is_its_version_and_nothing_else() -> None:
-    event = decode(line("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": "7"}, "spec": {"containers": None}}))
+    event = decode(
+        line("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": "7"}, "spec": {"containers": None}})
+    )
     assert event == WatchEvent(type=EventType.BOOKMARK, raw=b"", version="7", received_s=12.5)
 
 
@@ -72,7 +74,9 @@ def test_an_object_without_a_version_is_still_given(obj: dict[str, Any]) -> None
         pytest.param(b'{"type":"ADDED","object":{"a":NaN}}', id="NaN"),
         pytest.param(b'{"type":"ADDED","object":{"a":"\x01"}}', id="control character"),
         pytest.param(line("BOOKMARK", {"kind": "Pod", "metadata": {}}), id="bookmark without version"),
-        pytest.param(line("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": ""}}), id="bookmark empty version"),
+        pytest.param(
+            line("BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": ""}}), id="bookmark empty version"
+        ),
         pytest.param(line("ERROR", {"kind": "Pod"}), id="error that is no status"),
         pytest.param(line("ERROR", None), id="error null"),
     ],

@@ -22,7 +22,9 @@ def parse(body: bytes, kind: str | None = None) -> tuple[listing.Page, str]:
 
 def test_items_stay_the_bytes_that_came() -> None:
     item = b'{ "metadata": {"name":"\xc3\xa9"}, "n": 1.50}'
-    body = b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5","continue":"c","remainingItemCount":3},'
+    body = (
+        b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5","continue":"c","remainingItemCount":3},'
+    )
     found, following = parse(body + b'"items":[' + item + b", " + item + b"]}\n")
     assert found.items == [item, item]
     assert (found.version, found.remaining, found.is_last, following) == ("5", 3, False, "c")
@@ -49,8 +51,10 @@ def test_an_empty_list_is_a_list(items: list[object] | None) -> None:
         pytest.param(page(kind="Status", status="Success", items=...), "Status", id="status"),
         pytest.param(page(kind="Pod"), "Pod", id="one object"),
         pytest.param(page(kind=...), "not a list", id="no kind"),
-        pytest.param(page(metadata={"resourceVersion": "5", "remainingItemCount": 7}), "7 objects follow", id="no token"),
-        pytest.param(page()[:-1], "begins '{\"kind\"", id="cut"),
+        pytest.param(
+            page(metadata={"resourceVersion": "5", "remainingItemCount": 7}), "7 objects follow", id="no token"
+        ),
+        pytest.param(page()[:-1], 'begins \'{"kind"', id="cut"),
         pytest.param(b"", "not whole", id="nothing"),
         pytest.param(b"<html><body>sign in</body></html>", "<html>", id="a web page"),
         pytest.param(page().replace(b"v1", b"v\xff"), "", id="not UTF-8"),
