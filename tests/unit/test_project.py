@@ -159,6 +159,27 @@ def refusal(read: Callable[[str], object], text: str) -> str:
     return ""
 
 
+def inert() -> set[str]:
+    """The variables that the documentation says to have no effect yet."""
+    page = (ROOT / "docs/settings.md").read_text()
+    _, _, after = page.partition("## Without effect yet")
+    return set(re.findall(r"^\| `(KRM_\w+)`", after.partition("\n## ")[0], re.M))
+
+
+def test_settings_that_nothing_reads_are_documented_as_such() -> None:
+    used = {
+        node.attr
+        for source in SOURCES
+        if source.name != "settings.py"
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    unused = {variable for variable, option in SERVER_OPTIONS.items() if option.name not in used}
+    named = names_in_sources()
+    unused |= {variable for variable in settings.CLIENT_VARIABLES if named[variable] <= {"krm/settings.py"}}
+    assert inert() == unused
+
+
 def names_in_sources() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for source in SOURCES:
