@@ -1,0 +1,262 @@
+"""The commands and their options. Bodies only hand over: each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from krm.cli.choices import Form, LogLevel, StatusForm, complete_kinds
+
+app = typer.Typer(
+    name="krm",
+    help="Kubernetes Resource Monitor: the state of a cluster, cached, and how true it is.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="Where KRM is; else KRM_URL, else http://127.0.0.1:8000.")
+]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="How long to wait for an answer: 10s, 500ms; 0 is no limit.")
+]
+Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Address to listen on (KRM_HOST).")]
+Port = Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port of the API (KRM_PORT); 0 picks one.")]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option("--redis-url", metavar="URL", help="Where Redis is (KRM_REDIS_URL, which shows no password in ps)."),
+]
+Kubeconfig = Annotated[
+    Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Instead of KUBECONFIG and ~/.kube/config.")
+]
+Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig.")]
+Resources = Annotated[
+    str | None,
+    typer.Option(
+        "--resources", metavar="A,B", help="The kinds to cache (KRM_RESOURCES).", autocompletion=complete_kinds
+    ),
+]
+OneResource = Annotated[
+    str | None,
+    typer.Option(
+        "--resource",
+        metavar="RESOURCE",
+        help="The kind, e.g. pods; all of KRM_RESOURCES when left out.",
+        autocompletion=complete_kinds,
+    ),
+]
+NoAuth = Annotated[
+    bool, typer.Option("--insecure-no-auth", help="Answer anybody, beyond this machine too, with KRM_AUTH=none.")
+]
+Level = Annotated[LogLevel | None, typer.Option("--log-level", help="The least that is logged (KRM_LOG_LEVEL).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        from krm.cli import output
+
+        output.write(f"krm {metadata.version('kubernetes-resource-monitor')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _krm(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    port: Port = None,
+    pods: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="Pods of the cluster.")] = 500,
+    churn: Annotated[float, typer.Option(metavar="N", min=0, max=100_000, help="Changes a second.")] = 20,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same cluster.")] = 1,
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="End by itself after this time.")
+    ] = None,
+    redis_url: RedisUrl = None,
+    log_level: Level = None,
+) -> int:
+    """A simulated cluster, Redis, all workers and the API; needs no cluster and leaves nothing behind."""
+    from krm.cli.serving import commands
+
+    flags = {"port": port, "redis_url": redis_url, "log_level": log_level}
+    return commands.demo(flags, os.environ, pods=pods, churn=churn, seed=seed, duration_s=duration)
+
+
+@app.command()
+def run(
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    redis_url: RedisUrl = None,
+    resources: Resources = None,
+    port: Port = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="End by itself after this time.")
+    ] = None,
+    insecure_no_auth: NoAuth = False,
+    log_level: Level = None,
+) -> int:
+    """All workers and the API against a real cluster, in one terminal; its own Redis unless one is given."""
+    from krm.cli.serving import commands
+
+    flags = {
+        "port": port,
+        "redis_url": redis_url,
+        "resources": resources,
+        "insecure_no_auth": insecure_no_auth or None,
+        "log_level": log_level,
+    }
+    return commands.run(flags, os.environ, kubeconfig=kubeconfig, context=context, duration_s=duration)
+
+
+@app.command()
+def stream(
+    resource: OneResource = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    redis_url: RedisUrl = None,
+    log_level: Level = None,
+) -> int:
+    """The streamer of a kind: follows its watch and logs each event in Redis."""
+    from krm.cli.serving import commands
+
+    return commands.work("streamer", _worker(redis_url, log_level, resource), os.environ, kubeconfig, context)
+
+
+@app.command()
+def verify(
+    resource: OneResource = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    redis_url: RedisUrl = None,
+    log_level: Level = None,
+) -> int:
+    """The verifier of a kind: lists it again and again, which proves what is there."""
+    from krm.cli.serving import commands
+
+    return commands.work("verifier", _worker(redis_url, log_level, resource), os.environ, kubeconfig, context)
+
+
+@app.command()
+def aggregate(resource: OneResource = None, redis_url: RedisUrl = None, log_level: Level = None) -> int:
+    """The aggregator of a kind: makes one table out of what streamer and verifier found."""
+    from krm.cli.serving import commands
+
+    return commands.work("aggregator", _worker(redis_url, log_level, resource), os.environ, None, None)
+
+
+def _worker(redis_url: str | None, log_level: LogLevel | None, resource: str | None) -> dict[str, object]:
+    return {"redis_url": redis_url, "log_level": log_level, "resources": resource}
+
+
+@app.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    redis_url: RedisUrl = None,
+    resources: Resources = None,
+    insecure_no_auth: NoAuth = False,
+    log_level: Level = None,
+) -> int:
+    """The API: GraphQL over HTTP, and GraphiQL in the browser."""
+    from krm.cli.serving import commands
+
+    flags = {
+        "host": host,
+        "port": port,
+        "redis_url": redis_url,
+        "resources": resources,
+        "insecure_no_auth": insecure_no_auth or None,
+        "log_level": log_level,
+    }
+    return commands.serve(flags, os.environ)
+
+
+@app.command()
+def get(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RESOURCE [NAME]...", help="po, deploy, pvc, svc, ing, no...", autocompletion=complete_kinds
+        ),
+    ],
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="The namespace.")
+    ] = "default",
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces.")] = False,
+    selector: Annotated[
+        str | None, typer.Option("-l", "--selector", metavar="SELECTOR", help="Labels: app=web,tier!=db.")
+    ] = None,
+    field_selector: Annotated[
+        str | None, typer.Option("--field-selector", metavar="SELECTOR", help="Fields: status.phase=Running.")
+    ] = None,
+    form: Annotated[Form, typer.Option("-o", "--output", help="How to print them.")] = Form.TABLE,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Without the line of headings.")] = False,
+    url: Url = None,
+    timeout: Timeout = "10s",
+) -> int:
+    """Objects, as kubectl shows them: krm get pods -A, krm get deploy web -o yaml, krm get po,svc -l app=web."""
+    from krm.cli.reading import get as getting
+    from krm.cli.reading import targets
+
+    wanted = getting.Wanted(
+        targets=targets.parse(words),
+        namespace=None if all_namespaces else namespace,
+        label_selector=selector,
+        field_selector=field_selector,
+    )
+    return getting.run(wanted, form=form, has_headings=not no_headers, url=url, timeout=timeout)
+
+
+@app.command()
+def query(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[FILE|-]", help="A file with the query; - is standard input.")
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--var", metavar="NAME=VALUE", help="A variable; its value is JSON if it parses, else text."),
+    ] = None,
+    url: Url = None,
+    timeout: Timeout = "10s",
+) -> int:
+    """A GraphQL query; its answer as JSON. Exit status 1 when the answer has errors."""
+    from krm.cli.reading import query as asking
+
+    return asking.run(source, variables or [], url=url, timeout=timeout)
+
+
+@app.command()
+def status(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RESOURCE]...", help="All when left out.", autocompletion=complete_kinds),
+    ] = None,
+    form: Annotated[StatusForm, typer.Option("-o", "--output", help="How to print it.")] = StatusForm.TABLE,
+    url: Url = None,
+    timeout: Timeout = "10s",
+) -> int:
+    """How true answers are at this moment, kind by kind."""
+    from krm import resources as registry
+    from krm.cli.reading import status as telling
+
+    return telling.run([registry.find(kind) for kind in kinds or ()], form, url=url, timeout=timeout)
+
+
+@app.command()
+def schema() -> int:
+    """The GraphQL schema (SDL)."""
+    from krm.cli.reading import schema as showing
+
+    return showing.run()

@@ -1,0 +1,70 @@
+"""What goes out: data on standard output, messages on standard error, neither of them able to drive a terminal.
+
+No colours anywhere, so there is nothing that NO_COLOR or a pipe would have to switch off. When nobody reads standard
+output any more, writing raises ``BrokenPipeError`` (see ``krm.cli.ends``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+
+def prepare() -> None:
+    """Make both streams usable whatever they are: closed, or of an encoding that cannot spell what objects hold."""
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:  # started with the descriptor closed
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for the life of the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def write(text: str) -> None:
+    """Data, as it is."""
+    sys.stdout.write(text)
+
+
+def finish() -> None:
+    """See that everything that was written has gone out."""
+    sys.stdout.flush()
+
+
+def abandon() -> None:
+    """Forget what could not be written, so that the interpreter does not complain of it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def say(message: str) -> None:
+    """One line for people, on standard error."""
+    from krm import logs
+
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"krm: {logs.escape(' '.join(message.split()))}\n")
+        sys.stderr.flush()
+
+
+def for_terminal(text: str) -> str:
+    """``text`` that came from an object, as one line may show it on a terminal; unchanged where a program reads it."""
+    if not sys.stdout.isatty():
+        return text
+    from krm import logs
+
+    return logs.escape(text)
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns of text, left-aligned, three spaces apart, as kubectl prints them; the first row is the heading."""
+    if not rows:
+        return ""
+    plain = [[" ".join(for_terminal(cell).split("\n")) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in plain) for column in range(len(plain[0]))]
+    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in plain)
+    return "".join(f"{line}\n" for line in lines)

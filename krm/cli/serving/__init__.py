@@ -1,0 +1,1 @@
+"""The commands that serve: one program each (stream, verify, aggregate, serve), or all of them together (demo, run)."""

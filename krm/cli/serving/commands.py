@@ -1,0 +1,71 @@
+"""From the options of a serving command to what runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from krm.cli import output
+from krm.cli.serving import roles, together
+from krm.cli.serving.roles import ClusterChoice, Role, Simulated
+from krm.cli.serving.together import Together
+
+Flags = Mapping[str, object]
+
+
+def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed: int, duration_s: float | None) -> int:
+    """``krm demo``. On a terminal the log shows warnings and errors only, unless it is asked for more."""
+    if sys.stderr.isatty() and not flags.get("log_level") and not env.get("KRM_LOG_LEVEL"):
+        flags = {**flags, "log_level": "warning"}
+    settings = roles.settings_from(flags, env)
+    _warn_of_password(flags)
+    return together.run(
+        Together(
+            settings=settings,
+            cluster=ClusterChoice(),
+            simulated=Simulated(pods=pods, churn_per_s=churn, seed=seed),
+            duration_s=duration_s,
+            title=f"KRM shows a simulated cluster of {pods} pods with {churn:g} changes a second",
+        )
+    )
+
+
+def run(
+    flags: Flags, env: Mapping[str, str], *, kubeconfig: Path | None, context: str | None, duration_s: float | None
+) -> int:
+    """``krm run``: the same against a cluster, which is asked first whether it will have us."""
+    from krm.cli.serving import preflight
+
+    settings = roles.settings_from(flags, env)
+    _warn_of_password(flags)
+    cluster = ClusterChoice(kubeconfig=kubeconfig, context=context)
+    seen = preflight.check(settings, cluster)
+    for warning in seen.warnings:
+        output.say(f"warning: {warning}")
+    title = f"KRM shows the cluster at {seen.server}"
+    return together.run(Together(settings=settings, cluster=cluster, duration_s=duration_s, title=title))
+
+
+def work(role: Role, flags: Flags, env: Mapping[str, str], kubeconfig: Path | None, context: str | None) -> int:
+    """``krm stream``, ``krm verify``, ``krm aggregate``."""
+    settings = roles.settings_from(flags, env)
+    _warn_of_password(flags)
+    settings.require_redis()
+    return roles.work(role, settings, settings.resources, ClusterChoice(kubeconfig=kubeconfig, context=context))
+
+
+def serve(flags: Flags, env: Mapping[str, str]) -> int:
+    """``krm serve``"""
+    settings = roles.settings_from(flags, env)
+    _warn_of_password(flags)
+    settings.require_redis()
+    settings.check_api()
+    return roles.serve(settings)
+
+
+def _warn_of_password(flags: Flags) -> None:
+    url = flags.get("redis_url")
+    if isinstance(url, str) and urlsplit(url).password:
+        output.say("warning: others on this machine can read the password in --redis-url; KRM_REDIS_URL hides it")
