@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from tests.waiting import block_until
 
 _OLDEST_REDIS: Final = (7, 0)
 _START_S: Final = 20.0
+_DEMO_START_S: Final = 60.0
 _ATTEMPTS: Final = 5
 
 
@@ -144,6 +146,38 @@ def _answers(process: subprocess.Popen[bytes], path: Path) -> bool:
 
     block_until(answered, _START_S, "redis-server answers")
     return process.poll() is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """A running ``krm demo``."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    """Of its API, without a final slash."""
+
+
+@contextmanager
+def start_demo(*options: str) -> Iterator[Demo]:
+    """``krm demo`` on a free port with further ``options``, as a user starts it; ends as Ctrl-C ends it."""
+    folder = Path(tempfile.mkdtemp(prefix="krm-demo-"))
+    command = [str(Path(sys.executable).parent / "krm"), "demo", "--port", "0", *options]
+    process = _spawn(command, debian.Program(path=Path(command[0])), folder)
+
+    def shown() -> str | None:
+        printed = (folder / "log").read_text()
+        if process.poll() is not None:
+            raise ServerFailedError(printed[-2000:])
+        found = re.search(r"http://127\.0\.0\.1:[1-9]\d*", printed)
+        return found.group() if found else None
+
+    try:
+        yield Demo(process=process, url=block_until(shown, _DEMO_START_S, "krm demo says where its API is") or "")
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        end(process, _DEMO_START_S)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(process: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
