@@ -77,7 +77,7 @@ async def _executed(page: Page) -> dict[str, Any] | None:
     async with page.expect_response(lambda response: response.request.method == "POST") as answered:
         await page.get_by_role("button", name="Execute query").click()
     response = await answered.value
-    asked = response.request.post_data_json
+    asked = response.request.post_data_json or {}
     return await response.json() if f"query {asked['operationName']} " in asked["query"] else None
 
 
