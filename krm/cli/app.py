@@ -201,6 +201,17 @@ def get(
     field_selector: Annotated[
         str | None, typer.Option("--field-selector", metavar="SELECTOR", help="Fields: status.phase=Running.")
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="CONDITION",
+            help="'PATH OP VALUE' with = != < <= > >= ~ *=, PATH, !PATH, or a Filter as JSON; several: all must hold.",
+        ),
+    ] = None,
+    sort_by: Annotated[
+        list[str] | None, typer.Option("--sort-by", metavar="PATH", help="Order by a path; -PATH: the greatest first.")
+    ] = None,
     form: Annotated[Form, typer.Option("-o", "--output", help="How to print them.")] = Form.TABLE,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Without the line of headings.")] = False,
     url: Url = None,
@@ -208,13 +219,15 @@ def get(
 ) -> int:
     """Objects, as kubectl shows them: krm get pods -A, krm get deploy web -o yaml, krm get po,svc -l app=web."""
     from krm.cli.reading import get as getting
-    from krm.cli.reading import targets
+    from krm.cli.reading import conditions, targets
 
     wanted = getting.Wanted(
         targets=targets.parse(words),
         namespace=None if all_namespaces else namespace,
         label_selector=selector,
         field_selector=field_selector,
+        where=conditions.where(where or []),
+        order=conditions.order(sort_by or []),
     )
     return getting.run(wanted, form=form, has_headings=not no_headers, url=url, timeout=timeout)
 

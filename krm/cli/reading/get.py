@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from krm.cli import output
 from krm.cli.choices import Form
@@ -16,6 +16,9 @@ from krm.errors import ConfigError
 from krm.resources import Resource
 
 
+_TYPES: Final = {"where": "Filter", "orderBy": "[Order!]"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What to get; ``namespace`` None is all of them."""
@@ -24,6 +27,8 @@ class Wanted:
     namespace: str | None
     label_selector: str | None = None
     field_selector: str | None = None
+    where: Mapping[str, Any] | None = None
+    order: Sequence[Mapping[str, str]] | None = None
 
 
 @dataclass
@@ -61,8 +66,9 @@ def _check(wanted: Wanted, form: Form) -> None:
     names = [name for target in wanted.targets for name in target.names]
     if names and wanted.namespace is None and any(target.resource.namespaced for target in wanted.targets):
         raise ConfigError("an object cannot be named across all namespaces: give its namespace with -n")
-    if names and (wanted.label_selector is not None or wanted.field_selector is not None):
-        raise ConfigError("a name and a selector exclude each other")
+    selecting = (wanted.label_selector, wanted.field_selector, wanted.where, wanted.order)
+    if names and any(each is not None for each in selecting):
+        raise ConfigError("a name excludes selectors, --where and --sort-by")
     if form is Form.CSV and len(wanted.targets) > 1:
         raise ConfigError("-o csv takes one resource: each has its own columns")
     if wanted.namespace == "":
@@ -84,10 +90,12 @@ def _by_list(asker: Asker, target: Target, wanted: Wanted, result: _Result) -> N
         "namespace": wanted.namespace if resource.namespaced else None,
         "labelSelector": wanted.label_selector,
         "fieldSelector": wanted.field_selector,
+        "where": wanted.where,
+        "orderBy": wanted.order,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    declared = f"({', '.join(f'${name}: String' for name in given)})" if given else ""
-    passed = f"({', '.join(f'{name}: ${name}' for name in given)})" if given else ""
+    declared = _in_brackets(f"${name}: {_TYPES.get(name, 'String')}" for name in given)
+    passed = _in_brackets(f"{name}: ${name}" for name in given)
     answered = asker.ask(
         f"query {declared} {{ {resource.list_field}{passed} {{ nodes {{ object }} resourceVersion"
         f" scope {{ complete namespaces }} freshness {{ {asking.FRESHNESS} }} }} }}",
@@ -100,6 +108,11 @@ def _by_list(asker: Asker, target: Target, wanted: Wanted, result: _Result) -> N
     _warn(connection["freshness"], connection["scope"], resource)
     objects = [_whole(node["object"], resource) for node in connection["nodes"]]
     result.found.append(Found(resource=resource, objects=objects, version=connection.get("resourceVersion") or ""))
+
+
+def _in_brackets(parts: Iterable[str]) -> str:
+    joined = ", ".join(parts)
+    return f"({joined})" if joined else ""
 
 
 def _by_name(asker: Asker, target: Target, wanted: Wanted, result: _Result) -> None:

@@ -35,6 +35,6 @@ _Dumper.add_representer(str, _text)
 def dump(whole: Mapping[str, Any]) -> str:
     """One document, keys in the order in which they came."""
     shown: str = yaml.dump(
-        whole, Dumper=_Dumper, sort_keys=False, width=sys.maxsize, allow_unicode=not sys.stdout.isatty(), indent=2
+        whole, Dumper=_Dumper, sort_keys=False, width=2**31 - 1, allow_unicode=not sys.stdout.isatty(), indent=2
     )
     return shown

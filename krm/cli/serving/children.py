@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from krm.cli import ends
@@ -73,6 +74,7 @@ def _become(part: Part, lifeline: int, output: int) -> None:  # pragma: no cover
     status = 1
     try:
         _cut_loose(output, {lifeline, *part.keeps})
+        Path("/proc/self/comm").write_text(f"krm {part.name}"[:15])  # what ps and top show
         watch = threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True)
         watch.start()
         status = part.run()

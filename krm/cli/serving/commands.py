@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +21,10 @@ def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed:
         flags = {**flags, "log_level": "warning"}
     settings = roles.settings_from(flags, env)
     _warn_of_password(flags)
+    if settings.redis_url is not None:
+        from krm.cli.serving import preflight
+
+        _warn(preflight.check_redis(settings))
     return together.run(
         Together(
             settings=settings,
@@ -42,8 +46,7 @@ def run(
     _warn_of_password(flags)
     cluster = ClusterChoice(kubeconfig=kubeconfig, context=context)
     seen = preflight.check(settings, cluster)
-    for warning in seen.warnings:
-        output.say(f"warning: {warning}")
+    _warn(seen.warnings)
     title = f"KRM shows the cluster at {seen.server}"
     return together.run(Together(settings=settings, cluster=cluster, duration_s=duration_s, title=title))
 
@@ -69,3 +72,8 @@ def _warn_of_password(flags: Flags) -> None:
     url = flags.get("redis_url")
     if isinstance(url, str) and urlsplit(url).password:
         output.say("warning: others on this machine can read the password in --redis-url; KRM_REDIS_URL hides it")
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        output.say(f"warning: {warning}")

@@ -1,4 +1,4 @@
-"""``krm run`` asks before it starts anything: will Redis do, will the cluster have us? So that what is wrong is one line.
+"""``krm run`` asks first: will Redis do, will the cluster have us? So that what is wrong is one line.
 
 What fails later (a server that goes away, rights that are taken) is for the workers, who wait and go on; and so is a
 kind that may not be listed: the others work.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from krm import errors
 from krm.cli.serving.roles import ClusterChoice
 from krm.settings import Settings
+
+if TYPE_CHECKING:
+    from krm.kube.connect import Cluster
 
 _TIMEOUT_S: Final = 10.0
 
@@ -63,19 +66,29 @@ async def _redis(settings: Settings) -> list[str]:
         await store.close()
 
 
-async def _rights(cluster: "connect.Cluster", settings: Settings) -> list[str]:
+async def _rights(cluster: Cluster, settings: Settings) -> list[str]:
     """A word on each kind that cannot be listed. Raises when none can, or when the server does not answer."""
-    refused: list[errors.ClusterError] = []
-    warnings = []
-    scopes = [("" if settings.namespaces is None else settings.namespaces[0], r) for r in settings.resources]
-    for scope, resource in scopes:
-        try:
-            await _list_one(cluster, resource.path(scope))
-        except (errors.Forbidden, errors.NotFound) as error:
-            refused.append(error)
-            warnings.append(f"{resource.name} will be missing: {error}")
-        except (errors.Throttled, errors.ServerFailed) as error:
-            warnings.append(f"{resource.name} may come late: {error}")
-    if len(refused) == len(settings.resources):
+    asked = [
+        (r, scope) for r in settings.resources for scope in (settings.namespaces if r.namespaced else None) or ("",)
+    ]
+    found = await asyncio.gather(*(_refusal(cluster, resource.path(scope)) for resource, scope in asked))
+    refused = [error for error in found if isinstance(error, errors.Forbidden | errors.NotFound)]
+    if len(refused) == len(asked):
         raise refused[0]
-    return warnings
+    return [
+        f"{resource.name}{f' of namespace {scope}' if scope else ''} will be missing as long as this is so: {error}"
+        for (resource, scope), error in zip(asked, found, strict=True)
+        if error is not None
+    ]
+
+
+async def _refusal(cluster: Cluster, path: str) -> errors.ClusterError | None:
+    """List one object: the right to list, nothing more."""
+    from krm.kube import listing
+
+    try:
+        async for _page in listing.pages(cluster, path, limit=1, timeout_s=_TIMEOUT_S):
+            break
+    except (errors.Forbidden, errors.NotFound, errors.Throttled, errors.ServerFailed, errors.BadData) as error:
+        return error
+    return None
