@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
 from krm.api import bodies, home, metrics
@@ -26,6 +27,9 @@ from krm.settings import Settings
 
 log = logging.getLogger(__name__)
 
+STREAMED_FROM: Final = 2**20
+"""Bytes of an answer that is sent in pieces."""
+PIECE: Final = 2**19
 STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -64,7 +68,12 @@ class Api:
             return refused(refusal)
         try:
             question = await bodies.question(request, self.settings.max_body)
-            context = Context(source=self.source, max_rows=self.settings.max_rows, is_compiled=True)
+            context = Context(
+                source=self.source,
+                max_rows=self.settings.max_rows,
+                max_response=self.settings.max_response,
+                is_compiled=True,
+            )
             answer = await self.engine.answer(question, context)
         except Refusal as refusal:
             self.metrics.count_errors([refusal.code])
@@ -72,7 +81,12 @@ class Api:
         finally:
             self._leave(caller)
         self.metrics.count_errors(answer.codes)
-        return Response(answer.body, answer.status, media_type="application/json")
+        size = sum(map(len, answer.parts))
+        if size <= STREAMED_FROM:
+            return Response(answer.body, answer.status, media_type="application/json")
+        return StreamingResponse(
+            pieces(answer.parts), answer.status, {"Content-Length": str(size)}, media_type="application/json"
+        )
 
     def _enter(self, caller: object) -> None:
         if self._in_flight.get(caller, 0) >= self.settings.max_in_flight:
@@ -133,6 +147,20 @@ def create(settings: Settings, source: metrics.Observed) -> FastAPI:
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(Headers, observe=api.metrics.observe)
     return app
+
+
+async def pieces(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Parts joined to pieces of some size: neither many small writes nor a copy of everything."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def refused(refusal: Refusal) -> Response:

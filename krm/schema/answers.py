@@ -60,6 +60,28 @@ class Edge:
     node: Node
 
 
+class Edges(Sequence[Edge]):
+    """The same with cursors."""
+
+    __slots__ = ("page", "replica", "rows")
+
+    def __init__(self, replica: Replica, page: Page) -> None:
+        self.replica = replica
+        self.page = page
+        self.rows = page.rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        row = self.rows[index]
+        return Edge(cursor=self.page.cursor(row), node=Node(self.replica, row))
+
+    def __iter__(self) -> Iterator[Edge]:
+        for place in range(len(self.rows)):
+            yield self[place]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
     """An answer to a list field."""
@@ -75,10 +97,9 @@ class Connection:
         return Rows(self.replica, self.page.rows)
 
     @property
-    def edges(self) -> Iterator[Edge]:
+    def edges(self) -> Edges:
         """The same with cursors."""
-        for row in self.page.rows:
-            yield Edge(cursor=self.page.cursor(row), node=Node(self.replica, row))
+        return Edges(self.replica, self.page)
 
     @property
     def page_info(self) -> common.PageInfo:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import orjson
 
 from krm.query.lists import EVERYTHING, MAX_ROWS, Scope
 from krm.resources import Resource
+from krm.schema.plans import Keeper
 from krm.table.replica import Replica
 
 
@@ -102,5 +107,31 @@ class Context:
     source: Source
     rights: Rights = field(default_factory=AllRights)
     max_rows: int = MAX_ROWS
+    max_response: int = 2**30
     is_compiled: bool = False
-    """Whether lists may be answered as ready-made JSON (``orjson.Fragment``), which only a byte encoder can embed."""
+    """Whether lists may be answered as ready-made JSON, which only whoever writes the bytes can put in its place."""
+    plans: dict[Any, Any] = field(default_factory=dict)
+    """What compiled execution worked out for the document."""
+    keeper: Keeper = field(default_factory=Keeper)
+    fallbacks: int = 0
+    """Lists that had to be executed plainly because a row was not as its type says."""
+    embedded: list[list[bytes]] = field(default_factory=list)
+    _mark: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def embed(self, parts: list[bytes]) -> orjson.Fragment:
+        """A stand-in for ready-made JSON: a text that nobody can guess; ``filled`` puts ``parts`` in its place."""
+        self.embedded.append(parts)
+        return orjson.Fragment(f'"{self._mark}{len(self.embedded) - 1:08d}"'.encode())
+
+    def filled(self, body: bytes) -> list[bytes]:
+        """``body`` in parts, with what was embedded in its place."""
+        if not self.embedded:
+            return [body]
+        pieces = re.split(rb'"%s(\d{8})"' % self._mark.encode(), body)
+        out: list[bytes] = []
+        for place, piece in enumerate(pieces):
+            if place % 2:
+                out += self.embedded[int(piece)]
+            else:
+                out.append(piece)
+        return out

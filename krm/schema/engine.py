@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +19,9 @@ from strawberry import Schema
 from krm.errors import AnswerError, Code
 from krm.schema.context import Context
 from krm.schema.documents import Document, Documents, Invalid
-from krm.schema.executor import Executor
+from krm.schema.executor import Executor, too_large
 from krm.schema.limits import Limits
+from krm.schema.plans import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,16 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """``body`` is JSON; ``codes`` are the codes of its errors."""
+    """``parts`` are JSON, in parts so that large ones need no copy; ``codes`` are the codes of its errors."""
 
     status: int
-    body: bytes
+    parts: Sequence[bytes]
     codes: tuple[str, ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        """The whole JSON text."""
+        return b"".join(self.parts)
 
 
 class Engine:
@@ -56,6 +62,7 @@ class Engine:
         self._documents = Documents(self._schema, limits, introspection=introspection)
         self._hides = not introspection
         self._timeout_s = timeout_s
+        self._keeper = Keeper()
 
     async def answer(self, request: Request, context: Context) -> Answer:
         """The answer, whatever happens; only a cancellation gets out."""
@@ -66,13 +73,15 @@ class Engine:
             return self._refused(error.code, [self._located(e, error.code) for e in error.errors])
         except AnswerError as error:
             return self._refused(error.code, [entry(error.code, str(error))])
+        context.plans = document.plans
+        context.keeper = self._keeper
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._execute(document, request, context)
         except TimeoutError:
             text = f"no answer within {self._timeout_s:g} s (KRM_QUERY_TIMEOUT)"
-            return Answer(status=200, body=_body(None, [entry(Code.TIMEOUT, text)]), codes=(Code.TIMEOUT,))
-        return self._finished(result)
+            return Answer(status=200, parts=[_body(None, [entry(Code.TIMEOUT, text)])], codes=(Code.TIMEOUT,))
+        return self._finished(result, context)
 
     async def _execute(self, document: Document, request: Request, context: Context) -> ExecutionResult:
         pending = execute(
@@ -93,7 +102,7 @@ class Engine:
         if name is not None and name not in names:
             raise AnswerError(Code.BAD_REQUEST, f"operationName: the query has no operation {_short(name)!a}")
 
-    def _finished(self, result: ExecutionResult) -> Answer:
+    def _finished(self, result: ExecutionResult, context: Context) -> Answer:
         errors = result.errors or []
         if result.data is None and errors and all(error.path is None for error in errors):
             # Variables that do not fit their types: nothing was executed.
@@ -101,10 +110,14 @@ class Engine:
         entries = [self._field_error(error) for error in errors[:MAX_ERRORS]]
         codes = tuple(e["extensions"]["code"] for e in entries)
         try:
-            return Answer(status=200, body=_body(result.data, entries), codes=codes)
+            parts = context.filled(_body(result.data, entries))
         except (orjson.JSONEncodeError, RecursionError) as error:
             shown = [*entries, self._masked(error, None)]
-            return Answer(status=200, body=_body(None, shown), codes=(*codes, Code.INTERNAL))
+            return Answer(status=200, parts=[_body(None, shown)], codes=(*codes, Code.INTERNAL))
+        if sum(map(len, parts)) > context.max_response:
+            refusal = too_large(context.max_response)
+            return Answer(status=200, parts=[_body(None, [entry(refusal.code, str(refusal))])], codes=(refusal.code,))
+        return Answer(status=200, parts=parts, codes=codes)
 
     def _field_error(self, error: GraphQLError) -> dict[str, Any]:
         cause = error.original_error
@@ -127,7 +140,7 @@ class Engine:
         return made
 
     def _refused(self, code: Code, entries: list[dict[str, Any]]) -> Answer:
-        return Answer(status=400, body=orjson.dumps({"errors": entries}), codes=(code,))
+        return Answer(status=400, parts=[orjson.dumps({"errors": entries})], codes=(code,))
 
 
 def entry(

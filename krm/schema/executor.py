@@ -1,9 +1,162 @@
-"""How an operation is executed. Compiled execution of lists hooks in here; everything else is graphql-core's."""
+"""How an operation is executed: graphql-core's executor with one method replaced, the completion of a list.
+
+Where a resolver returned rows and the caller can take ready-made JSON, the rows are projected by a compiled plan.
+Everything else, and everything that a plan cannot do, is plain execution. The replaced method is not a public seam of
+graphql-core; the tests hold both executions against each other over many queries.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from graphql import GraphQLList, GraphQLNonNull, GraphQLObjectType
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from krm.errors import AnswerError, Code
+from krm.schema import plans
+from krm.schema.answers import Edges, Rows
+from krm.schema.context import Context
+from krm.schema.plans import Plan
+from krm.store.rows import Row
+
+log = logging.getLogger(__name__)
+
+ROWS_A_TURN: Final = 256
+"""Rows that are projected between two turns of the event loop: some milliseconds."""
+_MAX_PLANS: Final = 64
+"""Of one document: it grows with the values of variables that skip and include look at."""
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """Plain execution."""
+    """Plain execution, with lists of rows compiled."""
+
+    def complete_list_value(
+        self,
+        return_type: Any,
+        field_details_list: FieldDetailsList,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """The value of a list field, or an awaitable of it."""
+        context: Context = self.context_value
+        if context.is_compiled and type(result) in (Rows, Edges):
+            work = self._compiled(return_type, field_details_list, result)
+            if work is not None:
+                plain = (return_type, field_details_list, info, path, result, position_context)
+                return self._finish(context, work, plain)
+        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+
+    async def _finish(self, context: Context, work: _Work, plain: tuple[Any, ...]) -> Any:
+        try:
+            return context.embed(await work.run(context.max_response))
+        except plans.Anomaly as error:
+            log.info("a list was executed plainly", extra={"reason": str(error.__cause__)})
+            context.fallbacks += 1
+            completed = super().complete_list_value(*plain)
+            return await completed if self.is_awaitable(completed) else completed
+
+    def _compiled(self, return_type: Any, details: FieldDetailsList, result: Rows | Edges) -> _Work | None:
+        item = _object_type(return_type)
+        variables = self.variable_values.coerced
+        flags = tuple(sorted((name, value) for name, value in variables.items() if isinstance(value, bool)))
+        # The nodes are kept alive by the document that keeps the plans, so their ids are theirs alone.
+        key = (item.name, flags, tuple(id(each.node) for each in details))
+        kept = self.context_value.plans
+        if key not in kept:
+            if len(kept) >= _MAX_PLANS:
+                kept.clear()
+            kept[key] = self._make(item, details)
+        shape = kept[key]
+        return None if shape is None else _Work(shape, result, self.context_value)
+
+    def _make(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
+        try:
+            if not item.name.endswith("Edge"):
+                return _Shape(((b"", Plan(item, details, self.collect_subfields)),))
+            pieces: list[tuple[bytes, Plan | bytes | None]] = []
+            collected = self.collect_subfields(item, details)
+            for response, inner in collected.grouped_field_set.items():
+                prefix = (b"," if pieces else b"{") + b'"' + response.encode() + b'":'
+                name = inner[0].node.name.value
+                if name == "cursor":
+                    pieces.append((prefix, None))
+                elif name == "__typename":
+                    pieces.append((prefix, b'"' + item.name.encode() + b'"'))
+                else:
+                    node_type = _object_type(item.fields[name].type)
+                    pieces.append((prefix, Plan(node_type, inner, self.collect_subfields)))
+            return _Shape(tuple(pieces))
+        except plans.NotCompilable:
+            return None
+
+
+class _Shape:
+    """Of a list of rows: one plan. Of a list of edges: the pieces of an edge, each after its prefix."""
+
+    def __init__(self, pieces: tuple[tuple[bytes, Plan | bytes | None], ...]) -> None:
+        self.pieces = pieces
+        self.plans = [piece for _, piece in pieces if isinstance(piece, Plan)]
+
+
+class _Work:
+    """Projecting the rows of one answer."""
+
+    def __init__(self, shape: _Shape, result: Rows | Edges, context: Context) -> None:
+        self._shape = shape
+        self._result = result
+        self._context = context
+
+    async def run(self, max_bytes: int) -> list[bytes]:
+        """The JSON array in parts. Raises ``Anomaly``, and ``AnswerError`` beyond ``max_bytes``."""
+        rows = self._result.rows
+        parts: list[bytes] = [b"["]
+        size = 0
+        for start in range(0, len(rows), ROWS_A_TURN):
+            if start:
+                parts.append(b",")
+                await asyncio.sleep(0)
+            part = b",".join(self._project(rows[start : start + ROWS_A_TURN]))
+            size += len(part)
+            if size > max_bytes:
+                raise too_large(max_bytes)
+            parts.append(part)
+        parts.append(b"]")
+        for plan in self._shape.plans:
+            self._context.keeper.used(plan, self._result.replica)
+        return parts
+
+    def _project(self, rows: Sequence[Row]) -> list[bytes]:
+        replica = self._result.replica
+        if isinstance(self._result, Rows):
+            return self._shape.plans[0].project(replica, rows)
+        page = self._result.page
+        columns: list[list[bytes]] = []
+        for prefix, piece in self._shape.pieces:
+            if piece is None:
+                columns.append([prefix + plans.cursor_json(page.cursor(row)) for row in rows])
+            elif isinstance(piece, Plan):
+                columns.append([prefix + each for each in piece.project(replica, rows)])
+            else:
+                columns.append([prefix + piece] * len(rows))
+        return [b"".join(cells) + b"}" for cells in zip(*columns, strict=True)]
+
+
+def too_large(max_bytes: int) -> AnswerError:
+    """The refusal of an answer that is larger than allowed."""
+    return AnswerError(
+        Code.BAD_ARGUMENT,
+        f"the answer is larger than {max_bytes} bytes (KRM_MAX_RESPONSE): ask for fewer objects (first) or fields",
+    )
+
+
+def _object_type(type_: Any) -> GraphQLObjectType:
+    while isinstance(type_, GraphQLList | GraphQLNonNull):
+        type_ = type_.of_type
+    return type_  # type: ignore[no-any-return]  # lists of rows and edges hold objects
