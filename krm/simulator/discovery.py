@@ -7,6 +7,7 @@ them; the large schemas of the built-in kinds are not.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import orjson
 
@@ -149,7 +150,7 @@ def _schemas(store: Store, group: str, version: str) -> Json:
             continue
         name = ".".join([*reversed(group.split(".")), version, kind.kind])
         identity = [{"group": group, "kind": kind.kind, "version": version}]
-        declared = (kind.definition.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
+        declared = _published((kind.definition.get("schema") or {}).get("openAPIV3Schema") or {"type": "object"})
         members = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
         schemas[name] = {
             **declared,
@@ -166,3 +167,15 @@ def _schemas(store: Store, group: str, version: str) -> Json:
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def _published(schema: Any) -> Any:
+    """A declared schema as it is published: what may be a number or a text says so in plain OpenAPI too."""
+    if isinstance(schema, list):
+        return [_published(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: _published(value) for name, value in schema.items()}
+    if schema.get("x-kubernetes-int-or-string") is True and "anyOf" not in schema:
+        made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    return made

@@ -28,6 +28,7 @@ _MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "addresses": ("type",),
 }
 _ATOMIC = frozenset({"selector", "nodeSelector", "fieldRef", "roleRef"})
+_STRUCTURES = frozenset({"metadata", "names", "nodeInfo", "spec", "strategy", "template", "updateStrategy"})
 _IGNORED_METADATA = frozenset(
     {
         "name",
@@ -49,40 +50,47 @@ def manager_of(user_agent: str) -> str:
     return user_agent.partition("/")[0][:128] or "unknown"
 
 
-def entry(obj: Json, *, manager: str, at: str, operation: str = "Update", subresource: str = "") -> Json:
-    """One entry of managedFields for the fields of an object."""
+def entry(
+    obj: Json, *, manager: str, at: str, operation: str = "Update", subresource: str = "", custom: bool = False
+) -> Json:
+    """One entry of managedFields for the fields of an object (`custom`: of a kind from a definition)."""
     made: Json = {
         "manager": manager,
         "operation": operation,
         "apiVersion": obj.get("apiVersion", "v1"),
         "time": at,
         "fieldsType": "FieldsV1",
-        "fieldsV1": fields(obj),
+        "fieldsV1": fields(obj, custom=custom),
     }
     if subresource:
         made["subresource"] = subresource
     return made
 
 
-def fields(obj: Json) -> Json:
+def fields(obj: Json, *, custom: bool = False) -> Json:
     """The set of fields of an object in the notation FieldsV1."""
     found: Json = {}
     for name in sorted(obj):
         if name in ("apiVersion", "kind"):
             continue
+        value = obj[name]
         if name == "metadata":
-            metadata = {key: value for key, value in obj[name].items() if key not in _IGNORED_METADATA}
-            if metadata:
-                found["f:metadata"] = {f"f:{key}": _of(key, metadata[key]) for key in sorted(metadata)}
-        else:
-            found[f"f:{name}"] = _of(name, obj[name], top=True)
+            value = {key: value[key] for key in value if key not in _IGNORED_METADATA}
+        if not _is_empty(value):
+            found[f"f:{name}"] = _of_custom(value, is_metadata=name == "metadata") if custom else _of(name, value, "")
     return found
 
 
-def _of(name: str, value: Any, *, top: bool = False) -> Json:
+def _is_empty(value: Any) -> bool:
+    return value is None or value == {}
+
+
+def _of(name: str, value: Any, parent: str) -> Json:
     if isinstance(value, dict) and value and name not in _ATOMIC:
-        members = {f"f:{key}": _of(key, value[key]) for key in sorted(value)}
-        return members if top or name in ("template", "metadata", "strategy", "spec") else {".": {}, **members}
+        members = {f"f:{key}": _of(key, value[key], name) for key in sorted(value)}
+        # Members that are structures by value always exist: nobody sets the structure itself.
+        is_structure = not parent or name in _STRUCTURES or (parent, name) == ("spec", "resources")
+        return members if is_structure else {".": {}, **members}
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return _of_list(name, value)
     return {}
@@ -100,8 +108,15 @@ def _of_list(name: str, items: list[Json]) -> Json:
         if name == "ownerReferences":
             found[f"k:{key}"] = {}
         else:
-            found[f"k:{key}"] = {".": {}, **{f"f:{member}": _of(member, item[member]) for member in sorted(item)}}
+            found[f"k:{key}"] = {".": {}, **{f"f:{member}": _of(member, item[member], name) for member in sorted(item)}}
     return dict(sorted(found.items()))
+
+
+def _of_custom(value: Any, *, is_metadata: bool = False) -> Json:
+    if not isinstance(value, dict) or not value:
+        return {}
+    members = {f"f:{key}": _of_custom(value[key]) for key in sorted(value)}
+    return members if is_metadata else {".": {}, **members}
 
 
 def renewed(before: list[Json], made: Json) -> list[Json]:

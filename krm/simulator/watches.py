@@ -25,8 +25,6 @@ from krm.simulator.store import Collection, CompactedError, Event, EventType, St
 logger = logging.getLogger(__name__)
 
 _BATCH_EVENTS = 256
-_BEFORE_TIMEOUT_S = 2.0
-"""How long before the end of a watch its last bookmark is sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +33,8 @@ class WatchSettings:
 
     bookmark_interval_s: float = 60.0
     """The real server: about every minute."""
+    last_bookmark_s: float = 2.0
+    """How long before the end of a watch its last bookmark is sent."""
     max_lag_events: int = 10_000
     """A watcher further behind than this is ended: the bound of the memory that a slow reader holds."""
     timeout_s: float = 1800.0
@@ -192,7 +192,7 @@ class Watch:
         if not self._options.bookmarks:
             return float("inf")
         now = asyncio.get_running_loop().time()
-        due = min(now + self._settings.bookmark_interval_s, deadline - _BEFORE_TIMEOUT_S)
+        due = min(now + self._settings.bookmark_interval_s, deadline - self._settings.last_bookmark_s)
         return due if due > now else float("inf")
 
     async def _bookmark(self) -> None:

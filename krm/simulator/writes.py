@@ -125,7 +125,7 @@ class Writer:
         if kind.custom:
             _validate(kind, obj)
         defaults.apply_defaults(kind, obj)
-        if made := _entry(obj, manager, store.now_text()):
+        if made := _entry(kind, obj, manager, store.now_text()):
             metadata["managedFields"] = [made]
         if kind.has_generation:
             metadata["generation"] = 1
@@ -221,8 +221,10 @@ class Writer:
             return version
         if _is_new_generation(kind, before, obj):
             metadata["generation"] = before["metadata"].get("generation", 0) + 1
-        if made := _entry(obj, ask.manager, self._store.now_text(), ask.target.subresource):
-            metadata["managedFields"] = managed.renewed(before["metadata"].get("managedFields", []), made)
+        made = _entry(kind, obj, ask.manager, self._store.now_text(), ask.target.subresource)
+        # An object that nobody's fields were recorded for stays so, as on the real server.
+        if made and (kept := before["metadata"].get("managedFields")):
+            metadata["managedFields"] = managed.renewed(kept, made)
         if "deletionTimestamp" in metadata and not metadata.get("finalizers") and not kind.graceful:
             return self._store.delete(kind, version.namespace, version.name)
         return self._store.update(kind, obj)
@@ -353,12 +355,12 @@ def _checked(kind: Kind, body: Json) -> Json:
     return {"apiVersion": kind.api_version, "kind": kind.kind, **deepcopy(body)}
 
 
-def _entry(obj: Json, manager: str, at: str, subresource: str = "") -> Json | None:
+def _entry(kind: Kind, obj: Json, manager: str, at: str, subresource: str = "") -> Json | None:
     if subresource == "status":
         part = {"apiVersion": obj["apiVersion"], "status": obj.get("status") or {}}
     else:
         part = {name: value for name, value in obj.items() if name != "status"}
-    made = managed.entry(part, manager=manager, at=at, subresource=subresource)
+    made = managed.entry(part, manager=manager, at=at, subresource=subresource, custom=kind.custom)
     return made if made["fieldsV1"] else None
 
 
