@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -73,7 +73,7 @@ async def pages(
     params: Mapping[str, str] | None = None,
     metadata_only: bool = False,
     max_page_bytes: int = MAX_PAGE_BYTES,
-) -> AsyncIterator[Page]:
+) -> AsyncGenerator[Page, None]:
     """The pages of the list at ``path`` (``/api/v1/pods``), each of at most ``limit`` objects.
 
     ``params`` may hold selectors. ``metadata_only`` asks for the objects' metadata alone (a server that cannot answers

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
@@ -36,7 +36,7 @@ def error(code: int, message: str) -> bytes:
     return json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
 
 
-def watch(cluster: Cluster, version: str = "5", **options: Any) -> AsyncIterator[list[WatchEvent]]:
+def watch(cluster: Cluster, version: str = "5", **options: Any) -> AsyncGenerator[list[WatchEvent], None]:
     return watching.watch(cluster, PODS, version, **{"timeout_s": 60, "silence_s": 10, **options})
 
 
@@ -204,7 +204,7 @@ async def test_a_watch_that_outlives_its_time_is_left(connected: Open, monkeypat
 async def test_leaving_early_closes_the_connection(connected: Open) -> None:
     async with apiserver.running(apiserver.stream(line("ADDED", "6"), end="hang")) as server:
         cluster = await connected(server.url)
-        async with aclosing(watch(cluster)) as batches:  # type: ignore[type-var]
+        async with aclosing(watch(cluster)) as batches:
             assert [e.version for e in await anext(aiter(batches))] == ["6"]
         assert not cluster._session.connector._acquired  # type: ignore[union-attr]
 
@@ -228,7 +228,7 @@ async def test_a_slow_consumer_is_not_silence(connected: Open) -> None:
 async def test_the_kernel_is_asked_to_find_dead_connections(connected: Open) -> None:
     async with apiserver.running(apiserver.stream(line("ADDED", "6"), end="hang")) as server:
         cluster = await connected(server.url)
-        async with aclosing(watch(cluster)) as batches:  # type: ignore[type-var]
+        async with aclosing(watch(cluster)) as batches:
             await anext(aiter(batches))
             (protocol,) = cluster._session.connector._acquired  # type: ignore[union-attr]
             raw = protocol.transport.get_extra_info("socket")  # type: ignore[union-attr]
