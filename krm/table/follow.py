@@ -171,6 +171,7 @@ class Follower:
     async def _follow_for_ever(self) -> None:
         failures = 0
         while True:
+            _end_if_cancelled()
             loads = self.loads
             try:
                 if not self.is_ready:
@@ -191,6 +192,7 @@ class Follower:
     async def _look_for_ever(self) -> None:
         clock_read_at = -CLOCK_S
         while True:
+            _end_if_cancelled()
             try:
                 if self._monotonic() - clock_read_at >= CLOCK_S or self._clock is None:
                     clock_read_at = self._monotonic()
@@ -315,6 +317,7 @@ class Follower:
     async def _follow(self) -> None:
         """Apply changes until there is doubt. Raises ``_LostError``, ``StoreError``."""
         while True:
+            _end_if_cancelled()
             seen = self._seen
             changes = await self.source.changes(self._cursor, block_ms=BLOCK_MS, count=BATCH)
             self.trouble = None
@@ -400,6 +403,13 @@ class Follower:
         """Wake whoever waits for news."""
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _end_if_cancelled() -> None:
+    """A cancellation that comes together with an answer of Redis gets lost in waiting for both; this finds it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _prove(rows: Mapping[str, Row], head: Head) -> None:

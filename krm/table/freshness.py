@@ -117,7 +117,9 @@ def _without_table(statuses: Mapping[str, WorkerStatus], now_ms: int, trouble: s
     refused = _refusal(statuses, now_ms)
     if refused is not None:
         return refused
-    return State.NOT_READY, trouble or _silence(statuses, now_ms) or "no verified list has been aggregated yet"
+    reason = trouble or "no verified list has been aggregated yet"
+    silence = _silence(statuses, now_ms)
+    return State.NOT_READY, reason if silence is None else f"{reason} ({silence})"
 
 
 def _state(
