@@ -83,7 +83,7 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.client.aclose()
+        await self.client.aclose(close_connection_pool=True)
 
 
 def open_store(url: Secret, *, connections: int = 64) -> Store:

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 EVENTS_AT_ONCE: Final = 512
 SLICE: Final = 2_000
 """Keys reconciled with a new list between two looks at the stream."""
-EXPLAIN_MS: Final = 5_000
+EXPLAIN_MS: Final = 10_000
 """How long an event that explains a difference may still be on its way; after that the stream has missed it."""
 
 
@@ -302,11 +302,9 @@ class Aggregator(Worker):
 
     def _report(self, found: Sequence[Drift], since_ms: int | None) -> None:
         now_ms = self.now_ms()
-        for one in found:
-            details = {"kind": one.kind.value, "key": "/".join(one.key), "version": one.version}
-            logger.warning("the stream had missed something", extra={**self._names(), **details})
-            self._operations.append(drift.line(one, at_ms=now_ms, since_ms=since_ms))
+        self._operations.extend(drift.line(one, at_ms=now_ms, since_ms=since_ms) for one in found)
         if found:
+            logger.warning("verification corrected the table", extra={**self._names(), **drift.summary(found)})
             self._head = msgspec.structs.replace(self._head, missed=drift.counted(self._head.missed, found))
 
     # Publish

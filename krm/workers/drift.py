@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,12 @@ def counted(missed: Missed, found: Iterable[Drift]) -> Missed:
     for drift in found:
         counts[_COUNTERS[drift.kind]] += 1
     return Missed(**counts)
+
+
+def summary(found: Sequence[Drift], most: int = 5) -> dict[str, object]:
+    """For the log: how many of each kind, and the first keys."""
+    kinds = {kind.value.lower(): number for kind in DriftKind if (number := sum(one.kind is kind for one in found))}
+    return {**kinds, "keys": " ".join("/".join(one.key) for one in found[:most]) + (" ..." if found[most:] else "")}
 
 
 def line(drift: Drift, *, at_ms: int, since_ms: int | None) -> Operation:

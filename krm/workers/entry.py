@@ -8,7 +8,6 @@ import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from krm import errors
 from krm.kube import connect as kube
@@ -19,13 +18,11 @@ from krm.store.connect import Store, open_store
 from krm.store.reading import TableStore
 from krm.store.writing import Role
 from krm.workers.aggregator import Aggregator
-from krm.workers.runner import Worker
+from krm.workers.runner import Worker, cancel
 from krm.workers.streamer import Streamer
 from krm.workers.verifier import Verifier
 
 logger = logging.getLogger(__name__)
-
-DRAIN_S: Final = 5.0
 
 
 def main(
@@ -111,6 +108,4 @@ async def _until(stop: asyncio.Event, workers: Sequence[Worker]) -> None:
         for life in done - {stopping}:
             await life  # a worker's life ends only by an error that nobody foresaw
     finally:
-        for task in (*lives, stopping):
-            task.cancel()
-        await asyncio.wait([*lives, stopping], timeout=DRAIN_S)
+        await cancel([*lives, stopping])

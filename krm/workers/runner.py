@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +25,8 @@ from krm.store.writing import Writer
 logger = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
+CANCEL_S: Final = 1.0
+CANCEL_TRIES: Final = 5
 REPEAT_S: Final = 60.0
 """A failure that goes on is logged once, then at most this often."""
 
@@ -66,7 +68,9 @@ class Worker(ABC):
                     await self._hold(backoff)
                 except errors.Fenced as error:
                     self._log(logging.WARNING, "lost the right to write", str(error))
-                except Exception as error:  # noqa: BLE001 - see the module's text
+                except Exception as error:
+                    if _is_cancelled():
+                        raise
                     delay_s = self._failed(error, backoff)
                     await self._linger(delay_s)
         finally:
@@ -126,6 +130,12 @@ class Worker(ABC):
         logger.log(level, message, extra={**self._names(), "reason": reason, **more})
 
 
+def _is_cancelled() -> bool:
+    # A cancellation that a library has turned into an error is still one.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Run ``works`` side by side until one ends, by itself or by an error (raised); the others are cancelled."""
     tasks = [asyncio.create_task(work) for work in works]
@@ -134,6 +144,20 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await cancel(tasks)
+
+
+async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel ``tasks`` and wait for their end.
+
+    More than once: a library that turns a cancellation which meets its own timeout into an error swallows it, and the
+    task goes on.
+    """
+    pending = {task for task in tasks if not task.done()}
+    for _ in range(CANCEL_TRIES):
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_S)
+    for task in pending:
+        logger.error("a task does not end", extra={"task": repr(task)[:200]})

@@ -1,0 +1,310 @@
+"""Streamer, verifier and aggregator on real parts: they keep the table true, and heal it by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from krm import frames, resources
+from krm.errors import AnswerError, Code
+from krm.resources import Resource
+from krm.simulator import FaultKind
+from krm.store.head import Head
+from tests.chain import ROLES, Chain, running
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def churned(chain: Chain, steps: int) -> None:
+    """Let ``steps`` things happen in the world, at once."""
+    assert chain.simulation.churn is not None
+    for _ in range(steps):
+        chain.simulation.churn.step()
+
+
+async def headed(chain: Chain, wanted: Callable[[Head], bool], deadline_s: float = 20.0) -> Head:
+    async def head() -> Head | None:
+        found = await chain.table().head()
+        return found if found is not None and found.state == "ready" and wanted(found) else None
+
+    found = await wait_until(head, deadline_s)
+    assert found is not None
+    return found
+
+
+async def test_every_kind_is_cached_and_follows_the_cluster(redis_url: str, tmp_path: Path) -> None:
+    kinds = tuple(resources.RESOURCES.values())
+    async with running(redis_url, tmp_path, kinds=kinds, verify_interval_s=30.0) as chain:
+        await chain.converged()
+        churned(chain, 300)
+        await chain.converged(deadline_s=10)
+        for kind in kinds:
+            head = await chain.ready(kind)
+            assert head.contiguous
+            assert (head.missed.added, head.missed.modified, head.missed.deleted, head.missed.ghosts) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_killed_worker_is_neither_noticed_nor_loses_anything(redis_url: str, tmp_path: Path, role: str) -> None:
+    async with running(redis_url, tmp_path) as chain:
+        await chain.converged()
+        run = (await chain.ready()).run
+        await chain.kill(role)
+        churned(chain, 100)
+        await chain.start(role)
+        await chain.converged()
+        head = await chain.ready()
+        assert head.run == run
+        assert (head.missed.added, head.missed.modified, head.missed.deleted, head.missed.ghosts) == (0, 0, 0, 0)
+        assert head.contiguous
+
+
+async def test_a_table_survives_a_restart_of_everything(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path) as chain:
+        await chain.converged()
+        before = await chain.ready()
+        for role in ROLES:
+            await chain.stop(role)
+        churned(chain, 50)
+        await chain.start_all()
+        await chain.converged()
+        assert (await chain.ready()).run == before.run
+
+
+async def test_an_emptied_redis_is_filled_again_and_never_reads_as_no_objects(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=30.0) as chain:
+        await chain.converged()
+        await chain.store.client.flushall()
+        seen: list[int] = []
+
+        async def full_again() -> bool:
+            head = await chain.table().head()
+            if head is not None and head.state == "ready":
+                seen.append(head.rows)
+            return bool(seen)
+
+        await wait_until(full_again, 15)
+        assert seen[0] == len(chain.truth())
+        await chain.converged()
+
+
+async def test_a_lost_field_of_the_table_is_found_at_the_next_start(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path) as chain:
+        await chain.converged()
+        run = (await chain.ready()).run
+        await chain.stop("aggregator")
+        victim = next(iter(chain.truth().values())).uid
+        await chain.store.client.hdel(chain.table().keys.objects, victim)
+        await chain.start("aggregator")
+        await headed(chain, lambda head: head.run != run)
+        await chain.converged()
+
+
+async def test_silently_lost_events_are_repaired_and_counted(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=2.0) as chain:
+        await chain.converged()
+        pods = chain.simulation.store.kind_named("pods")
+        victims = [v.parse()["metadata"] for v in chain.simulation.store.all(pods)[:3]]
+        fault = chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=3)
+        for metadata in victims:
+            chain.simulation.store.delete(pods, metadata["namespace"], metadata["name"])
+        await wait_until(lambda: fault.happened == 3)
+        churned(chain, 5)  # the stream goes on: what was dropped is behind it
+        head = await headed(chain, lambda head: head.missed.deleted == 3)
+        assert (head.missed.added, head.missed.modified, head.missed.ghosts) == (0, 0, 0)
+        await chain.converged()
+        lines = await chain.table().drift()
+        assert {(line.kind, line.namespace, line.name) for line in lines} == {
+            ("MISSED_DELETED", metadata["namespace"], metadata["name"]) for metadata in victims
+        }
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FaultKind.DUPLICATE,
+        FaultKind.CUT_LINE,
+        FaultKind.END,
+        FaultKind.GARBAGE_LINE,
+        FaultKind.NOT_UTF8_LINE,
+        FaultKind.UNKNOWN_TYPE,
+    ],
+)
+async def test_a_damaged_stream_costs_nothing(redis_url: str, tmp_path: Path, fault: FaultKind) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=30.0) as chain:
+        await chain.converged()
+        chain.simulation.faults.add(fault, resource="pods", every=7, count=5)
+        churned(chain, 120)
+        await chain.converged()
+        head = await chain.ready()
+        assert head.contiguous
+        assert head.missed == type(head.missed)()
+
+
+@pytest.mark.parametrize("form", ["stream", "status"])
+async def test_a_gap_shows_until_a_list_closes_it(redis_url: str, tmp_path: Path, form: str) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=30.0) as chain:
+        await chain.converged()
+        listed = (await chain.ready()).verified_resource_version
+        faults = chain.simulation.faults
+        if form == "stream":
+            faults.add(FaultKind.GONE, resource="pods", count=1)
+        else:
+            faults.add(FaultKind.STATUS, resource="pods", verb="watch", status=410, count=1)
+            faults.add(FaultKind.END, resource="pods", count=1)
+        churned(chain, 60)
+        head = await headed(chain, lambda head: head.contiguous and head.verified_resource_version != listed)
+        assert head.resource_version >= head.verified_resource_version
+        churned(chain, 20)
+        await chain.converged()
+
+
+async def test_compacted_history_while_the_streamer_is_away_is_a_gap_not_a_loss(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=30.0) as chain:
+        await chain.converged()
+        await chain.kill("streamer")
+        churned(chain, 200)
+        chain.simulation.compact()
+        await chain.start("streamer")
+        await chain.converged()
+        assert (await chain.ready()).contiguous
+
+
+async def test_a_restored_backup_begins_another_history(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=2.0) as chain:
+        await chain.converged()
+        before = (await chain.ready()).epoch
+        backup = chain.simulation.snapshot()
+        churned(chain, 200)
+        await chain.converged()
+        chain.simulation.restore(backup)
+        await headed(chain, lambda head: head.epoch != before)
+        await chain.converged()
+        churned(chain, 50)
+        await chain.converged()
+
+
+async def test_an_implausibly_empty_list_is_not_believed_at_once(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, pods=250, verify_interval_s=2.0) as chain:
+        await chain.converged()
+        fault = chain.simulation.faults.add(FaultKind.EMPTY_LIST, resource="pods", count=1)
+        await wait_until(lambda: fault.happened == 1)
+        listed = (await chain.ready()).verified_at_ms
+        head = await headed(chain, lambda head: head.verified_at_ms > listed)
+        assert head.rows >= 200
+        assert head.missed == type(head.missed)()
+
+
+@pytest.mark.parametrize(
+    "fault", [FaultKind.LATER_PAGE, FaultKind.TRUNCATED_LIST, FaultKind.RESET, FaultKind.GARBAGE_BODY]
+)
+async def test_a_list_that_breaks_off_changes_nothing(redis_url: str, tmp_path: Path, fault: FaultKind) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=1.0, list_page_size=20) as chain:
+        await chain.converged()
+        broken = chain.simulation.faults.add(fault, resource="pods", verb="list", count=2, status=410, after_bytes=5000)
+        await wait_until(lambda: broken.happened == 2)
+        churned(chain, 40)
+        await chain.converged()
+        assert (await chain.ready()).missed == type((await chain.ready()).missed)()
+
+
+async def test_one_forbidden_kind_does_not_stop_the_others(redis_url: str, tmp_path: Path) -> None:
+    kinds: tuple[Resource, ...] = (resources.PODS, resources.SERVICES)
+    async with running(redis_url, tmp_path, kinds=kinds, started=False) as chain:
+        chain.simulation.faults.add(FaultKind.STATUS, resource="services", status=403, count=None)
+        await chain.start_all()
+        await chain.ready(resources.PODS)
+
+        async def told() -> bool:
+            status = (await chain.table(resources.SERVICES).statuses()).get("verifier")
+            return status is not None and status.state == "forbidden"
+
+        await wait_until(told)
+        assert (await chain.table(resources.SERVICES).head()).state == "building"  # type: ignore[union-attr]
+        churned(chain, 50)
+
+        async def equal() -> bool:
+            return await chain.stored() == chain.truth()
+
+        await wait_until(equal)
+
+
+async def test_namespaces_are_listed_and_watched_one_by_one(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, started=False) as chain:
+        spaces = sorted({key[0] for key in chain.truth()})[:2]
+        chain.settings = type(chain.settings).load({"namespaces": tuple(spaces), "verify_interval_s": 2.0}, {})
+        await chain.start_all()
+        await chain.ready()
+        churned(chain, 100)
+
+        async def equal() -> bool:
+            return await chain.stored() == {key: state for key, state in chain.truth().items() if key[0] in spaces}
+
+        await wait_until(equal)
+        head = await chain.ready()
+        assert {scope.scope for scope in head.scopes} == set(spaces)
+
+
+async def test_two_instances_of_each_worker_write_as_one(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path) as chain, running(redis_url, tmp_path, started=False) as other:
+        other.simulation = chain.simulation
+        (tmp_path / "kubeconfig").write_text(chain.simulation.kubeconfig())
+        await chain.ready()
+        await other.start_all()
+        churned(chain, 60)
+        await chain.converged()
+        for role in ROLES:
+            await chain.kill(role)
+        churned(chain, 60)
+        await chain.converged()
+        assert await chain.proven()
+
+
+@pytest.mark.parametrize("which", ["streamed", "verified", "aggregated"])
+async def test_each_frame_reads_as_a_dataframe(redis_url: str, tmp_path: Path, which: frames.Which) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=30.0) as chain:
+        await chain.converged()
+        churned(chain, 30)
+        await chain.converged()
+        frame = await asyncio.to_thread(frames.read, redis_url, "pods", which)
+        expected = ["namespace", "name", "uid", "resource_version", "created", "labels", "node", "phase"]
+        assert [name for name in expected if name not in frame.columns] == []
+        assert {"source", "time_streamed", "object"} <= set(frame.columns)
+        if which == "aggregated":
+            rows = zip(frame.namespace, frame.name, frame.uid, frame.resource_version, strict=True)
+            assert {(ns, name): (uid, version) for ns, name, uid, version in rows} == chain.truth()
+            assert set(frame.source) == {"streamed", "verified"}
+            assert frame.object.map(len).min() > 500
+        if which == "streamed":
+            assert set(frame.event) <= {"ADDED", "MODIFIED", "DELETED"}
+            assert len(frame) > 0
+
+
+async def test_reading_a_frame_before_there_is_one_is_an_error(redis_url: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        await asyncio.to_thread(frames.read, redis_url, "pods")
+    assert caught.value.code is Code.NOT_READY
+
+
+async def test_events_that_overflow_the_log_are_an_honest_gap(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=600.0, events_max=1_000) as chain:
+        await chain.converged()
+        await chain.kill("aggregator")
+        churned(chain, 2_500)
+        target = str(chain.simulation.store.rv)
+
+        async def logged() -> bool:
+            position = (await chain.workers["streamer", "pods"].writer.positions()).get("")
+            return position is not None and len(position.end) == len(target) and int(position.end) > int(target) - 100
+
+        await wait_until(logged)
+        assert await chain.store.client.xlen(chain.table().keys.events) <= 1_010
+        await chain.start("aggregator")
+        await headed(chain, lambda head: not head.contiguous)
+        await chain.workers["streamer", "pods"].writer.ask_for_list(full=False, reason="test")
+        await chain.converged()
+        assert (await chain.ready()).contiguous
