@@ -158,10 +158,13 @@ class Demo:
 
 
 @contextmanager
-def start_demo(*options: str) -> Iterator[Demo]:
-    """``krm demo`` on a free port with further ``options``, as a user starts it; ends as Ctrl-C ends it."""
+def start_demo(*options: str, krm: Path | None = None) -> Iterator[Demo]:
+    """``krm demo`` on a free port with further ``options``, as a user starts it; ends as Ctrl-C ends it.
+
+    ``krm``: that of another environment than ours.
+    """
     folder = Path(tempfile.mkdtemp(prefix="krm-demo-"))
-    command = [str(Path(sys.executable).parent / "krm"), "demo", "--port", "0", *options]
+    command = [str(krm or Path(sys.executable).parent / "krm"), "demo", "--port", "0", *options]
     process = _spawn(command, debian.Program(path=Path(command[0])), folder)
 
     def shown() -> str | None:
