@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import strawberry
@@ -123,3 +124,12 @@ def _freshness_field() -> StrawberryField:
         return [answers.freshness_type(context, resource) for resource in chosen]
 
     return field("freshness", list[common.Freshness], resolve, {"resources": list[str] | None})
+
+
+def write() -> None:
+    """Write ``schema.graphql`` anew."""
+    Path(__file__).with_name("schema.graphql").write_text(sdl(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

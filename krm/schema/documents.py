@@ -35,7 +35,7 @@ from krm.schema.limits import Limits
 
 MAX_ERRORS: Final = 10
 """Of one document; more help nobody, and each costs a search for suggestions."""
-_KEPT: Final = 512
+KEPT: Final = 512
 _KEPT_BYTES: Final = 8 * 2**20
 
 
@@ -50,9 +50,10 @@ class Document:
 class Documents:
     """The documents of one schema, the least used forgotten first."""
 
-    def __init__(self, schema: GraphQLSchema, bounds: Limits, *, introspection: bool = True) -> None:
+    def __init__(self, schema: GraphQLSchema, bounds: Limits, *, introspection: bool = True, most: int = KEPT) -> None:
         self._schema = schema
         self._bounds = bounds
+        self._most = most
         self._hides = not introspection
         rules = (
             *(rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule),
@@ -91,7 +92,7 @@ class Documents:
     def _keep(self, text: str, document: Document) -> None:
         self._kept[text] = document
         self._bytes += len(text)
-        while len(self._kept) > _KEPT or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
+        while len(self._kept) > self._most or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
             forgotten, _ = self._kept.popitem(last=False)
             self._bytes -= len(forgotten)
 
