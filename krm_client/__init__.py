@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         KrmUsageError,
     )
     from krm_client.freshness import Freshness, Missed, State
-    from krm_client.rehydrate import fields_of, rehydrate
+    from krm_client.rehydration import fields_of, rehydrate
 
 _HOMES = {
     "krm_client.client": ("AsyncKrmClient", "Explanation", "KrmClient"),
@@ -50,7 +50,7 @@ _HOMES = {
         "KrmUsageError",
     ),
     "krm_client.freshness": ("Freshness", "Missed", "State"),
-    "krm_client.rehydrate": ("fields_of", "rehydrate"),
+    "krm_client.rehydration": ("fields_of", "rehydrate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from krm_client import errors
+from krm_client import answers, errors
 from krm_client.answers import Answer
 from krm_client.documents import Document
 from krm_client.errors import KrmConnectError, KrmTlsError
@@ -59,6 +59,8 @@ class Policy:
 
     timeouts: Timeouts
     retries: int
+    hint_when_unknown: str = ""
+    """Added to the error when the server does not know who asks."""
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
 
@@ -84,6 +86,8 @@ def exchange(document: Document, policy: Policy) -> Call[Answer]:
             if attempt >= policy.retries or policy.clock() + pause > deadline:
                 raise
         else:
+            if answer.status == 401 and policy.hint_when_unknown:
+                raise errors.KrmAuthError(f"{answers.failure_of(answer)} ({policy.hint_when_unknown})")
             if answer.status not in _BUSY:
                 return answer
             pause = _pause_s(policy, attempt, _retry_after_s(answer.headers))

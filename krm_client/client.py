@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, Unpack, overload
 
 from krm_client.errors import KrmUsageError
-from krm_client.facade import Facade, FacadeMethod
+from krm_client.facade import FACADES, Facade, FacadeMethod
 from krm_client.operations import ListArguments, Operation, Operations
-from krm_client.rehydrate import rehydrate
+from krm_client.rehydration import rehydrate
 from krm_client.sessions import AwaitedDriver, BlockingDriver
 from krm_client.settings import ClientSettings
 
 if TYPE_CHECKING:
+    from krm_client import facade_types
     from krm_client.freshness import Freshness
 
 T = TypeVar("T")
@@ -54,9 +55,8 @@ class _Client(abc.ABC):
         self._settings = ClientSettings.of(url, token=token, timeout=timeout, cluster=cluster, partial=partial, env=env)
         self._operations = Operations(self._settings, eager=eager)
         self._connect_with(self._settings)
-        self.core_v1 = Facade("core_v1", self._operations, self._run)
-        self.apps_v1 = Facade("apps_v1", self._operations, self._run)
-        self.networking_v1 = Facade("networking_v1", self._operations, self._run)
+        for name in FACADES:
+            setattr(self, name, Facade(name, self._operations, self._run))
 
     @property
     def url(self) -> str:
@@ -99,6 +99,10 @@ class _Client(abc.ABC):
 class KrmClient(_Client):
     """A client that blocks. Threads may share one; after a fork it connects anew."""
 
+    core_v1: facade_types.CoreV1
+    apps_v1: facade_types.AppsV1
+    networking_v1: facade_types.NetworkingV1
+
     def _connect_with(self, settings: ClientSettings) -> None:
         self._driver = BlockingDriver(settings)
 
@@ -140,6 +144,10 @@ class KrmClient(_Client):
 
 class AsyncKrmClient(_Client):
     """`KrmClient`, awaited. One may be used on several event loops, one after another."""
+
+    core_v1: facade_types.AsyncCoreV1
+    apps_v1: facade_types.AsyncAppsV1
+    networking_v1: facade_types.AsyncNetworkingV1
 
     def _connect_with(self, settings: ClientSettings) -> None:
         self._driver = AwaitedDriver(settings)

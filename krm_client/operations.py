@@ -90,7 +90,7 @@ class Operations:
         self._settings = settings
         self._eager = eager
         timeouts = Timeouts(connect_s=min(settings.timeout_s, _CONNECT_S), read_s=settings.timeout_s)
-        self.policy = Policy(timeouts=timeouts, retries=settings.retries)
+        self.policy = Policy(timeouts=timeouts, retries=settings.retries, hint_when_unknown=settings.hint_when_unknown)
         self._server_types: ServerTypes | None = None
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None) -> Operation[dict[str, Any]]:

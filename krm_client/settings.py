@@ -65,7 +65,9 @@ class Credentials:
         return f"Bearer {token}" if token else None
 
     def is_withheld_from(self, origin: Origin) -> bool:
-        return self.file is not None and not self.is_explicit and not origin.is_private_channel
+        """Whether there is a token that is not sent there."""
+        is_found = self.file is not None and not self.is_explicit and self.file.is_file()
+        return is_found and not origin.is_private_channel
 
     def _from_file(self) -> str | None:
         if self.file is None:
@@ -114,6 +116,15 @@ class ClientSettings:
     partial: bool = False
     retries: int = 3
     """Further attempts after a connection that failed or a server that asks to wait; all within the timeout."""
+
+    @property
+    def hint_when_unknown(self) -> str:
+        """What to say when the server does not know who asks."""
+        if self.credentials.is_withheld_from(self.origin):
+            return (
+                f"the token of {self.credentials.file} is not sent over plain http; name it in KRM_TOKEN_FILE to do so"
+            )
+        return ""
 
     @classmethod
     def of(

@@ -161,13 +161,15 @@ def make_all(shape: Shape, structs: list[Any]) -> list[Any]:
 def make_partial(shape: Shape, struct: Any, paths: tuple[Path, ...]) -> Any:
     """An object of which only ``paths`` (of wire names) were fetched; all else reads None."""
     made = make(shape, struct)
-    _unfinished(made)[_HELD] = paths
+    _lazy_classes[shape.official].own(made)[_HELD] = paths
     return made
 
 
 def preset(instance: Any, values: dict[str, Any]) -> None:
-    """Put fields of a fresh lazy object in place, instead of what its JSON says."""
-    _unfinished(instance).update(values)
+    """Put fields of a fresh object in place, instead of what its JSON says."""
+    lazy = _lazy_class_of(instance)
+    fields = vars(instance) if lazy is None else lazy.own(instance)
+    fields.update(values)
 
 
 def held_paths(instance: Any) -> tuple[Path, ...] | None:
@@ -185,12 +187,6 @@ def _lazy_class_of(instance: Any) -> LazyClass | None:
     cls = type(instance)
     lazy = _lazy_classes.get(cls.__mro__[1]) if len(cls.__mro__) > 2 else None
     return lazy if lazy is not None and lazy.cls is cls else None
-
-
-def _unfinished(instance: Any) -> dict[str, Any]:
-    lazy = _lazy_class_of(instance)
-    assert lazy is not None
-    return lazy.own(instance)
 
 
 def _pass_on(paths: tuple[Path, ...], wire: str, value: Any) -> None:

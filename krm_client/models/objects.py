@@ -23,16 +23,16 @@ def shape_of_single(model: str) -> Shape:
     return shapes.shape_of(model, lazy.make)
 
 
-def single(shape: Shape, struct: Any, *, kind: str, api_version: str) -> Any:
+def single(shape: Shape, raw: msgspec.Raw, *, kind: str, api_version: str) -> Any:
     """One object with its kind, which an object that came out of a list may lack."""
-    made = lazy.make(shape, struct)
-    known = {field.wire: field.store for field in shape.fields}
-    lazy.preset(made, {known["kind"]: kind, known["apiVersion"]: api_version})
+    made = from_raw(shape, raw)
+    stores = {field.wire: field.store for field in shape.fields}
+    lazy.preset(made, {stores["kind"]: kind, stores["apiVersion"]: api_version})
     return made
 
 
 def from_raw(shape: Shape, raw: msgspec.Raw) -> Any:
-    """An object whose JSON does not fit its shape's types: as the official deserialiser makes it."""
+    """An object of its JSON: lazy, or as the official deserialiser makes it where the JSON does not fit the types."""
     try:
         return lazy.make(shape, msgspec.json.decode(raw, type=shape.struct))
     except (msgspec.MsgspecError, UnicodeError):

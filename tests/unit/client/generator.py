@@ -20,7 +20,7 @@ TIMES = (
 TEXTS = ("", "plain", "Grüße 世界 🚀", 'quo"te\\back\n\ttab', "\u2028 <&>", "2026-11-23", "true", "17")
 BASE64 = ("", "YQ==", "w7w=", "AAECAwQF")
 NUMBERS = (0, 1, -1, 443, 2**31, 2**53 + 1, 2**63 - 1)
-ANYTHING = (8080, "http", "25%", {"a": {"b": [1, None, "x"]}}, [], {}, True, 1.5, "")
+ANYTHING: tuple[Any, ...] = (8080, "http", "25%", {"a": {"b": [1, None, "x"]}}, [], {}, True, 1.5, "")
 
 
 def model_names() -> list[str]:
@@ -52,7 +52,7 @@ def _of_field(cls: Any, attribute: str, text: str, depth: int, random_: random.R
     if "int" in declared:
         return random_.choice((8080, "http", "25%"))
     one = random_.choice([value for value in ANYTHING if isinstance(value, dict)])
-    return {key: one for key in ("a", "b")} if text.startswith("Dict") else one if "Dict[" in declared else [one]
+    return dict.fromkeys(("a", "b"), one) if text.startswith("Dict") else one if "Dict[" in declared else [one]
 
 
 def _annotation(cls: Any, attribute: str) -> str:
@@ -119,5 +119,5 @@ def with_empties(value: dict[str, Any], name: str) -> dict[str, Any]:
     """Every list and map is empty."""
     cls = getattr(models, name)
     texts = {cls.attribute_map[attribute]: text for attribute, text in cls.openapi_types.items()}
-    emptied = {"list": [], "dict": {}}
+    emptied: dict[str, Any] = {"list": [], "dict": {}}
     return {wire: emptied.get(texts[wire][:4].lower(), inner) for wire, inner in value.items()}
