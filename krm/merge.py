@@ -113,11 +113,11 @@ class Scope:
         self.bookmark(resumed_at)
 
     def install(self, listed: Mapping[Key, State], listed_at: str) -> Prediction | None:
-        """Install a whole list: spent events go. None for a list that is not newer than the installed one: refused.
+        """Install a whole list: spent events go. None for a list that is older than the installed one: refused.
 
         Gives what was predicted of that list, for the audit.
         """
-        if not newer(listed_at, self.listed_at):
+        if newer(self.listed_at, listed_at):
             return None
         spent: dict[Key, Event] = {}
         for key, seen in list(self.events.items()):

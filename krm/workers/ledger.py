@@ -6,9 +6,11 @@ events, the table ends as the rule says (a property test compares it with the ru
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -18,6 +20,10 @@ from krm.objects.versions import newer
 from krm.store.head import ScopeHead
 from krm.store.rows import digest
 from krm.store.writing import Operation
+
+
+AUDITS_MAX: Final = 4
+"""Lists that wait for the stream at once; a stream that is behind by more is reported by its state, not by row."""
 
 
 class DriftKind(StrEnum):
@@ -39,6 +45,53 @@ class Drift:
     version: str
 
 
+@dataclass
+class Audit:
+    """What was predicted of a list, held against it once the stream has passed it: late events belong to it, too."""
+
+    since: str
+    """Version of the list before."""
+    until: str
+    """Version of the list."""
+    listed: Mapping[Key, State]
+    spent: dict[Key, Event]
+    """Of each key the newest event between the two lists, late ones included."""
+    before: Mapping[Key, State]
+    unsure: frozenset[Key]
+    """Keys of which it is not known what the list before had said."""
+    patience_until_ms: int
+    """When events that are still on their way count as missed."""
+    doubtful: set[Key] = field(default_factory=set)
+
+    def see(self, key: Key, event: Event) -> None:
+        """Take an event in that came after the list."""
+        known = self.spent.get(key)
+        newest = known.version if known else self.since
+        if newer(event.version, newest) and not newer(event.version, self.until):
+            self.spent[key] = event
+            self.doubtful.add(key)
+
+    def look_at(self, key: Key) -> None:
+        """Note a difference, to be looked at again when the stream has passed the list."""
+        if self._predicted(key) != self.listed.get(key):
+            self.doubtful.add(key)
+
+    def _predicted(self, key: Key) -> State | None:
+        return Prediction(self.before, self.spent).of(key)
+
+    def drifts(self) -> Iterator[Drift]:
+        """What the stream had not told."""
+        for key in self.doubtful - self.unsure:
+            predicted, listed = self._predicted(key), self.listed.get(key)
+            if predicted == listed:
+                continue
+            if listed is not None:
+                kind = DriftKind.MISSED_ADDED if predicted is None else DriftKind.MISSED_MODIFIED
+                yield Drift(kind, key, listed.uid, listed.version)
+            elif predicted is not None:
+                yield Drift(DriftKind.MISSED_DELETED, key, predicted.uid, predicted.version)
+
+
 class MissingRecord(Exception):
     """A list names an object at a version whose record is neither in it nor in the table: a full list is needed."""
 
@@ -53,8 +106,19 @@ class Book:
     """The list that every row of the table is at least as new as; None until the first is in the table."""
     merged: merge.Scope = field(default_factory=merge.Scope)
     published: dict[Key, State] = field(default_factory=dict)
-    unexplained: dict[Key, Drift] = field(default_factory=dict)
-    """Differences from the installed list that an event on its way may still explain."""
+    audits: list[Audit] = field(default_factory=list)
+    """Of the last lists, until the stream has passed them."""
+    early: dict[Key, bytes] = field(default_factory=dict)
+    """Records of the newest event of keys that came before the first list."""
+    foreign: set[Key] = field(default_factory=set)
+    """Rows of another history: the same uid and version may mean another object there."""
+    stands_in: bool = False
+    """Whether ``merged.listed`` is not a list but the rows that were stored."""
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether something differs from a list that an event on its way may still explain."""
+        return any(audit.doubtful for audit in self.audits)
 
 
 class Ledger:
@@ -71,6 +135,19 @@ class Ledger:
         """Take note of a row that the stored table has."""
         self.book(scope).published[key] = state
 
+    def take_over(self, installed: ScopeHead) -> None:
+        """Go on with the loaded rows: they stand in for the list that they were brought up to.
+
+        A row that is newer than that list came as an event; older events of it, which come once more, change nothing.
+        """
+        book = self.book(installed.scope)
+        book.installed, book.epoch, book.stands_in = installed, installed.epoch, True
+        book.merged.listed, book.merged.listed_at = dict(book.published), installed.listed_at
+        book.merged.window_end = installed.window_end
+        for key, state in book.published.items():
+            if newer(state.version, installed.listed_at):
+                book.merged.events[key] = [Event(state.uid, state.version, False)]
+
     def replay(self, scope: str, key: Key, event: Event) -> None:
         """Take in an event that the stored table has already seen."""
         self.book(scope).merged.see(key, event)
@@ -78,19 +155,17 @@ class Ledger:
     def event(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
         """What an event makes of the table: nothing, or one change, or two where the uid is another."""
         book = self.book(scope)
-        self._explain(book, key, event)
-        if not book.merged.see(key, event) or not book.merged.listed_at:
+        for audit in book.audits:
+            audit.see(key, event)
+        if not book.merged.see(key, event):
             return []
-        return list(self._towards(book, key, book.merged.now(key), lambda: record, event.version, gone=record))
-
-    def _explain(self, book: Book, key: Key, event: Event) -> None:
-        open_question = book.unexplained.get(key)
-        if open_question is None:
-            return
-        listed = book.merged.listed.get(key)
-        explained = listed is None if event.deleted else listed == State(event.uid, event.version)
-        if explained:
-            del book.unexplained[key]
+        if not book.merged.listed_at:
+            book.early[key] = record
+            return []
+        before = book.published.get(key)
+        # The record of the end goes along only where it is this object's; else the last known one stands in.
+        gone = record if before is not None and before.uid == event.uid else b""
+        return list(self._towards(book, key, book.merged.now(key), lambda: record, event.version, gone))
 
     def lacks(self, scope: str, key: Key, state: State, listed_at: str) -> bool:
         """Whether a list at ``listed_at`` that says ``state``, but not its record, cannot be installed."""
@@ -100,17 +175,35 @@ class Ledger:
         seen = book.merged.events.get(key)
         return not (seen and newer(seen[-1].version, listed_at))
 
-    def install(self, scope: str, listed: Mapping[Key, State], listed_at: str, epoch: str) -> Prediction | None:
-        """Install a list. Gives what was predicted of it (for ``reconcile``), None where it is refused as not newer."""
+    def install(
+        self,
+        scope: str,
+        listed: Mapping[Key, State],
+        listed_at: str,
+        epoch: str,
+        *,
+        patience_until_ms: int = 0,
+    ) -> Prediction | None:
+        """Install a list. Gives what was predicted of it (for ``reconcile``), None where it is refused as older."""
         book = self.book(scope)
         if book.epoch != epoch:
             # Another history: nothing of the old one may decide about the new one (its versions mean other things).
             book.merged = merge.Scope(window_start=listed_at, window_end=listed_at)
             book.merged.install(listed, listed_at)
             book.epoch = epoch
-            book.unexplained = {}
+            book.foreign = set(book.published)
+            book.audits, book.early, book.stands_in = [], {}, False
             return Prediction({}, {})
-        return book.merged.install(listed, listed_at)
+        since = book.merged.listed_at
+        prediction = book.merged.install(listed, listed_at)
+        if prediction is not None and since:
+            # Rows that stand in for a list say of keys with newer events what these made of it.
+            unsure = frozenset(book.merged.events) if book.stands_in else frozenset[Key]()
+            spent = dict(prediction.spent)
+            audit = Audit(since, listed_at, listed, spent, prediction.listed, unsure, patience_until_ms)
+            book.audits = [*book.audits[1 - AUDITS_MAX :], audit]
+            book.stands_in = False
+        return prediction
 
     def reconcile(
         self,
@@ -127,36 +220,28 @@ class Ledger:
         """
         book = self.book(scope)
         operations: list[Operation] = []
-        for key, _ in zip(keys, range(most), strict=False):
-            listed = book.merged.listed.get(key)
-            if prediction is not None:
-                self._audit(book, key, prediction.of(key), listed)
+        for key in itertools.islice(keys, most):
+            if prediction is not None and book.audits:
+                book.audits[-1].look_at(key)
+            # An event that decides was published when it came, unless it came before the first list.
+            found = book.early if key in book.merged.events else records
             state = book.merged.now(key)
-            if state == book.published.get(key):
-                continue
-            operations += self._towards(book, key, state, _record_of(records, key), book.merged.listed_at)
+            operations += self._towards(book, key, state, _record_of(found, key), book.merged.listed_at)
+            book.early.pop(key, None)
         return operations
 
-    def _audit(self, book: Book, key: Key, predicted: State | None, listed: State | None) -> None:
-        if predicted == listed:
-            book.unexplained.pop(key, None)
-            return
-        if listed is None and predicted is not None:
-            kind, state = DriftKind.MISSED_DELETED, predicted
-        elif predicted is None and listed is not None:
-            kind, state = DriftKind.MISSED_ADDED, listed
-        else:
-            assert listed is not None
-            kind, state = DriftKind.MISSED_MODIFIED, listed
-        book.unexplained[key] = Drift(kind, key, state.uid, state.version)
+    def drifted(self, scope: str, now_ms: int | None = None) -> list[Drift]:
+        """Differences that no event explains any more: the stream has passed the list, or ``now_ms`` is too late.
 
-    def drifted(self, scope: str, *, all_of_it: bool = False) -> list[Drift]:
-        """Differences that no event explains any more: the stream has passed the list (or ``all_of_it``)."""
+        To be asked between lists, not between the slices of one. None: it is too late for all of them.
+        """
         book = self.book(scope)
-        if not all_of_it and newer(book.merged.listed_at, book.merged.window_end):
-            return []
-        found = list(book.unexplained.values())
-        book.unexplained = {}
+        found: list[Drift] = []
+        for audit in list(book.audits):
+            waits = now_ms is not None and now_ms < audit.patience_until_ms
+            if not (waits and newer(audit.until, book.merged.window_end)):
+                book.audits.remove(audit)
+                found += audit.drifts()
         return found
 
     def _towards(
@@ -169,11 +254,11 @@ class Ledger:
         gone: bytes = b"",
     ) -> Iterator[Operation]:
         before = book.published.get(key)
-        if state == before:
+        if state == before and key not in book.foreign:
             return
         if before is not None and (state is None or state.uid != before.uid):
             del book.published[key]
-            # The record of the end goes along only where it is this object's; else the last known one stands in.
+            book.foreign.discard(key)
             yield Operation(
                 "DELETED", before.uid, version, gone if state is None else b"", rows=-1, digest=-digest(*before)
             )
@@ -181,6 +266,7 @@ class Ledger:
             return
         made = record()
         book.published[key] = state
+        book.foreign.discard(key)
         if before is not None and before.uid == state.uid:
             change = digest(*state) - digest(*before)
             yield Operation("MODIFIED", state.uid, state.version, made, rows=0, digest=change)

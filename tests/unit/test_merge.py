@@ -178,6 +178,11 @@ def test_slow_older_list_is_refused() -> None:
     assert scope.listed_at == "120"
 
 
+def test_list_at_the_installed_version_verifies_it_again() -> None:
+    scope = scope_of({X: State("u", "110")}, "120")
+    assert scope.install({X: State("u", "110")}, "120") is not None
+
+
 def test_event_at_the_lists_own_version_is_spent() -> None:
     scope = scope_of({X: State("u", "100")}, "100")
     assert not scope.see(X, Event("u", "100", True))
