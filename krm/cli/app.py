@@ -218,8 +218,8 @@ def get(
     timeout: Timeout = "10s",
 ) -> int:
     """Objects, as kubectl shows them: krm get pods -A, krm get deploy web -o yaml, krm get po,svc -l app=web."""
-    from krm.cli.reading import get as getting
     from krm.cli.reading import conditions, targets
+    from krm.cli.reading import get as getting
 
     wanted = getting.Wanted(
         targets=targets.parse(words),

@@ -27,7 +27,7 @@ def where(conditions: Sequence[str]) -> Filter | None:
 
 
 def order(paths: Sequence[str]) -> list[dict[str, str]] | None:
-    """``PATH`` or ``-PATH`` (the greatest first), also as kubectl spells it: ``.metadata.name``, ``{.metadata.name}``."""
+    """``PATH``, or ``-PATH`` for the greatest first; also kubectl's ``.metadata.name`` and ``{.metadata.name}``."""
     orders = []
     for text in paths:
         descending = text.startswith("-")

@@ -15,7 +15,6 @@ from krm.cli.reading.targets import Target
 from krm.errors import ConfigError
 from krm.resources import Resource
 
-
 _TYPES: Final = {"where": "Filter", "orderBy": "[Order!]"}
 
 
