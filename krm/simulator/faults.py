@@ -90,6 +90,20 @@ STREAM_KINDS = frozenset(
 )
 
 
+_RANGES: Mapping[str, tuple[tuple[type, ...], float, float]] = {
+    "count": ((int,), 0, 10**9),
+    "every": ((int,), 1, 10**9),
+    "rate": ((int, float), 0, 1),
+    "status": ((int,), 400, 599),
+    "retry_after_s": ((int,), 0, 3600),
+    "delay_s": ((int, float), 0, 3600),
+    "after_bytes": ((int,), 0, 10**9),
+    "skew_s": ((int, float), -(10**9), 10**9),
+    "size": ((int,), 1, 256 * 1024 * 1024),
+}
+"""What the control interface accepts: types, least and greatest value of each setting."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Fault:
     """One thing that goes wrong. Chances count per request, or per line for faults of streams."""
@@ -152,6 +166,11 @@ class Faults:
             raise ValueError(f"unknown settings of a fault: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         if spec.get("kind") not in set(FaultKind):
             raise ValueError(f"kind must be one of {', '.join(FaultKind)}")
+        for name, (types, least, most) in _RANGES.items():
+            value: Any = spec.get(name, least)
+            fits = isinstance(value, types) and not isinstance(value, bool) and least <= value <= most
+            if not fits and not (value is None and name in ("count", "retry_after_s")):
+                raise ValueError(f"{name} must be a number from {least} to {most}")
         return self.add(spec["kind"], **{name: value for name, value in spec.items() if name != "kind"})
 
     def remove(self, fault: Fault) -> None:

@@ -244,6 +244,7 @@ class _Call:
             await self._fresh(asked.rv, asked.timeout_s)
             if asked.rv > server.store.rv:
                 raise status.too_large_version(asked.rv, server.store.rv)
+        count = server.requests.count("watch", target.kind.qualified, 200)
         watch = Watch(
             store=server.store,
             kind=target.kind,
@@ -251,9 +252,9 @@ class _Call:
             shape=Shape.METADATA if shape is Shape.TABLE else shape,
             settings=server.settings.watch,
             faults=server.faults,
+            count=count,
         )
         response = answers.stream(skew_s=self._skew_s)
-        count = server.requests.count("watch", target.kind.qualified, 200)
         open_watches, resource = server.requests.open_watches, target.kind.qualified
         open_watches[resource] = open_watches.get(resource, 0) + 1
         server.watches.add(watch)
@@ -262,7 +263,6 @@ class _Call:
         finally:
             server.watches.discard(watch)
             open_watches[resource] -= 1
-            count.bytes += watch.sent_bytes
         return response
 
     async def _get(self, target: Target) -> web.StreamResponse:

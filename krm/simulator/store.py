@@ -97,6 +97,8 @@ class Collection:
         self.watch_floor = floor
         self.progress = 0
         """The version up to which this kind's watchers are known to be informed; what bookmarks carry."""
+        self.is_withdrawn = False
+        """Whether its definition is gone: its watches end."""
         self.listeners: set[Callable[[], None]] = set()
         self._history_max = history_max
 
@@ -255,6 +257,7 @@ class Store:
 
     def _withdraw(self, kind: Kind) -> None:
         gone = self._collections.pop(kind)
+        gone.is_withdrawn = True
         del self._by_path[(kind.group, kind.version, kind.plural)]
         for listener in tuple(gone.listeners):
             listener()
@@ -322,6 +325,11 @@ class Store:
         before = self.get(kind, namespace, name)
         if before is None:
             raise AbsentError(name)
+        if kind is kinds_module.CUSTOM_RESOURCE_DEFINITIONS:
+            # The objects go before their definition, one by one.
+            for custom in self._kinds_of(before).values():
+                for version in tuple(self._collections[custom].current.values()):
+                    self.delete(custom, version.namespace, version.name)
         return self._commit(kind, EventType.DELETED, objects.with_version(before, self.rv + 1), before)
 
     def _commit(self, kind: Kind, type_: EventType, version: Version, before: Version | None) -> Version:

@@ -1,6 +1,6 @@
 """Which form of an answer a client accepts, and tables: what `kubectl get` prints, made by the server.
 
-Pods have their columns; custom resources those of their definition; all others a name and an age.
+Pods have their columns; custom resources those of their definition; all others their name and when they were created.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _columns(kind: Kind) -> tuple[Column, ...]:
     printed = (kind.definition or {}).get("additionalPrinterColumns") or []
     if printed:
         return (_NAME, *(_printed(each) for each in printed))
-    return (_NAME, _CREATED)
+    return (_NAME, _AGE if kind.custom else _CREATED)
 
 
 def _printed(spec: Json) -> Column:
@@ -142,7 +142,10 @@ def age(timestamp: str, now: datetime) -> str:
     days, hours = divmod(hours, 24)
     if days < 8:
         return f"{days}d{hours}h" if hours else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y{days % 365}d"
+    if days < 730:
+        return f"{days}d"
+    years, days = divmod(days, 365)
+    return f"{years}y{days}d" if days and years < 8 else f"{years}y"
 
 
 def _pod_ready(obj: Json, _now: datetime) -> str:
@@ -203,6 +206,7 @@ _CREATED = Column(
     description=_CREATION,
     cell=lambda obj, _now: obj["metadata"].get("creationTimestamp"),
 )
+_AGE = Column(name="Age", description=_CREATION, cell=_age_cell)
 _POD_COLUMNS = (
     _NAME,
     Column(
@@ -223,7 +227,7 @@ _POD_COLUMNS = (
         ),
         cell=_pod_restarts,
     ),
-    Column(name="Age", description=_CREATION, cell=_age_cell),
+    _AGE,
     Column(
         name="IP",
         description=(

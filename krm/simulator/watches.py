@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from krm.simulator import encoding, status
+from krm.simulator.counters import Count
 from krm.simulator.encoding import Shape
 from krm.simulator.faults import Fault, FaultKind, Faults
 from krm.simulator.kinds import Kind
@@ -57,9 +58,11 @@ class Watch:
         shape: Shape,
         settings: WatchSettings,
         faults: Faults,
+        count: Count,
     ) -> None:
         self.kind = kind
         self.sent_bytes = 0
+        self._count = count
         self._store = store
         self._options = options
         self._selection: Selection = options.selection
@@ -172,6 +175,8 @@ class Watch:
                 self._position += len(events)
                 await self._emit(self._lines(events))
                 continue
+            if self._collection.is_withdrawn:
+                return
             now = loop.time()
             if now >= deadline and not self._half_open:
                 return
@@ -227,6 +232,7 @@ class Watch:
 
     async def _write(self, data: bytes) -> None:
         self.sent_bytes += len(data)
+        self._count.bytes += len(data)
         await self._response.write(data)
 
     async def _emit(self, lines: list[bytes]) -> None:
