@@ -78,7 +78,7 @@ class Demo:
 
     def relatives(self) -> dict[int, str]:
         """Every process that belongs to it, with its name: of its session, or working in its folder."""
-        return {pid: name for pid, name in _processes(self.process.pid, self.folder)}
+        return dict(_processes(self.process.pid, self.folder))
 
     def pid_of(self, part: str) -> int:
         """The process of one part."""

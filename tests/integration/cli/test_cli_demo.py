@@ -143,7 +143,7 @@ def _verified_again(running: Demo) -> bool:
     if answer.returncode != 0:
         return False
     (freshness,) = json.loads(answer.stdout)
-    return freshness["state"] == "SYNCED" and freshness["verifiedAgeSeconds"] < 20
+    return bool(freshness["state"] == "SYNCED" and freshness["verifiedAgeSeconds"] < 20)
 
 
 def test_a_given_redis_is_used_and_left_running(short_tmp: Path, redis_url: str) -> None:
