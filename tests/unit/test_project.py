@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import typer.main
 
 from krm import settings
+from krm.cli.app import app
 from krm.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -276,6 +278,23 @@ def test_the_licence_is_whole() -> None:
     ):
         assert part in text
     assert all(f"   {number}. " in text for number in range(1, 10))
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # typer's type is the base class
+    missing = {name for name in commands if f"`krm {name}`" not in page}
+    for name, command in commands.items():
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        missing |= {f"{name} {option}" for option in options if f"`{option}`" not in page and option != "--help"}
+    assert missing == set()
+
+
+def test_no_command_is_documented_that_does_not_exist() -> None:
+    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # as above
+    for page in PAGES:
+        named = set(re.findall(r"`(?:\.venv/bin/)?krm ([a-z]+)\b", page.read_text()))
+        assert named <= commands, page
 
 
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
