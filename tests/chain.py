@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from krm import resources, simulator
@@ -49,6 +49,7 @@ class Chain:
         self._kubeconfig = kubeconfig
         self._lives: dict[tuple[str, str], tuple[asyncio.Task[None], contextlib.AsyncExitStack]] = {}
         self.workers: dict[tuple[str, str], Worker] = {}
+        self._truths: dict[tuple[str, int], dict[Key, State]] = {}
 
     def table(self, kind: Resource = resources.PODS) -> TableStore:
         """What a reader sees."""
@@ -112,12 +113,16 @@ class Chain:
 
     def truth(self, kind: Resource = resources.PODS) -> dict[Key, State]:
         """What the API server has."""
-        served = self.simulation.store.kind_named(kind.qualified)
-        found: dict[Key, State] = {}
-        for version in self.simulation.store.all(served):
-            metadata = version.parse()["metadata"]
-            found[metadata.get("namespace", ""), metadata["name"]] = State(metadata["uid"], metadata["resourceVersion"])
-        return found
+        at = (kind.plural, self.simulation.store.rv)
+        if at not in self._truths:
+            served = self.simulation.store.kind_named(kind.qualified)
+            found: dict[Key, State] = {}
+            for version in self.simulation.store.all(served):
+                metadata = version.parse()["metadata"]
+                key = (metadata.get("namespace", ""), metadata["name"])
+                found[key] = State(metadata["uid"], metadata["resourceVersion"])
+            self._truths = {at: found}
+        return self._truths[at]
 
     async def stored(self, kind: Resource = resources.PODS) -> dict[Key, State]:
         """What the rows in Redis say."""
@@ -133,9 +138,7 @@ class Chain:
     async def proven(self, kind: Resource = resources.PODS) -> bool:
         """Whether rows, number and digest of the stored table fit each other."""
         head = await self.ready(kind)
-        stored = await self.stored(kind)
-        total = sum(rows.digest(*state) for state in stored.values()) % rows.DIGEST_MODULUS
-        return (head.rows, head.digest) == (len(stored), total)
+        return (head.rows, head.digest) == described(await self.stored(kind))
 
     async def converged(self, deadline_s: float = 20.0) -> None:
         """Wait until every table equals what the API server has, row by row; the world must be at rest."""
@@ -143,14 +146,18 @@ class Chain:
 
             async def equal(kind: Resource = kind) -> bool:
                 head = await self.table(kind).head()
-                return (
-                    head is not None
-                    and head.state == "ready"
-                    and await self.stored(kind) == self.truth(kind)
-                    and await self.proven(kind)
-                )
+                truth = self.truth(kind)
+                # The cheap look first: reading every row again and again would leave the workers no time.
+                if head is None or head.state != "ready" or (head.rows, head.digest) != described(truth):
+                    return False
+                return await self.stored(kind) == truth and await self.proven(kind)
 
             await wait_until(equal, deadline_s, f"{kind.plural} as the API server has them")
+
+
+def described(table: Mapping[Key, State]) -> tuple[int, int]:
+    """(rows, digest) of a table."""
+    return len(table), sum(rows.digest(*state) for state in table.values()) % rows.DIGEST_MODULUS
 
 
 @contextlib.asynccontextmanager
