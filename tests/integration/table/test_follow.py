@@ -217,7 +217,7 @@ async def test_digest_that_does_not_fit_is_not_served(table: Table) -> None:
         await is_ready(tables)
         await table.break_digest()
         await wait_until(lambda: not tables.follower(PODS).is_ready)
-        with pytest.raises(AnswerError, match="not the table|not ready|NOT_READY"):
+        with pytest.raises(AnswerError, match=r"NOT_READY"):
             tables.get(PODS)
         await table.verify()
         await is_ready(tables)
@@ -255,7 +255,7 @@ async def test_redis_away_keeps_the_table_and_says_stale(table: Table, store: St
     async with following(table) as tables:
         await wait_until(lambda: tables.follower(PODS).is_ready and tables.freshness(PODS).state is State.SYNCED)
         follower = tables.follower(PODS)
-        real, follower.source = follower.source, _Away()  # type: ignore[assignment]
+        real, follower.source = follower.source, _Away()
         await wait_until(lambda: tables.freshness(PODS).state is State.STALE)
         assert names(tables) == ["a"]
         follower.source = real
