@@ -8,10 +8,9 @@ builds the table anew where the proof fails.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +32,8 @@ from krm.workers.runner import Worker
 logger = logging.getLogger(__name__)
 
 EVENTS_AT_ONCE: Final = 512
+EVENTS_A_STEP: Final = BATCH // 2
+"""Events whose changes fit in one step, so that the stored cursor is never behind the stored rows."""
 SLICE: Final = 2_000
 """Keys reconciled with a new list between two looks at the stream."""
 EXPLAIN_MS: Final = 10_000
@@ -44,7 +45,7 @@ class _Install:
     """A list that is being brought into the table, slice by slice."""
 
     head: ListHead
-    keys: Iterator[Key]
+    keys: Sequence[Key]
     records: dict[Key, bytes]
     prediction: Prediction | None
     ghosts: Sequence[Drift]
@@ -79,14 +80,26 @@ class Aggregator(Worker):
         await self._install_new()
         while True:
             await self._publish()
-            entries, seen = await self.writer.follow(
-                self._cursor, lists_cursor, block_ms=BLOCK_MS, count=EVENTS_AT_ONCE
-            )
-            self._see(entries)
+            entries, seen = await self._follow(lists_cursor, block_ms=BLOCK_MS)
             if seen != lists_cursor:
+                # The list first: it may be of another history, whose events mean nothing before it.
                 lists_cursor = seen
                 await self._install_new()
+            else:
+                for start in range(0, len(entries), EVENTS_A_STEP):
+                    self._see(entries[start : start + EVENTS_A_STEP])
+                    await self._flush()
             self._settle_drift()
+
+    async def _follow(self, lists_cursor: str, *, block_ms: int) -> tuple[list[Entry], str]:
+        """Events behind the cursor and the newest list; tells the books of events that went before they were read."""
+        entries, seen = await self.writer.follow(self._cursor, lists_cursor, block_ms=block_ms, count=EVENTS_AT_ONCE)
+        if len(entries) == EVENTS_AT_ONCE:
+            # So far behind, the log may have reached its bound; its own word of that comes at its end.
+            for scope, position in (await self.writer.positions()).items():
+                if scope in self._scopes and position.epoch == self._ledger.book(scope).epoch:
+                    self._ledger.book(scope).merged.gap(position.start)
+        return entries, seen
 
     # Begin
 
@@ -96,7 +109,7 @@ class Aggregator(Worker):
         head = await self._stored_head()
         if head is not None and await self._load_rows(head):
             for taken in head.scopes:
-                self._take_over(taken)
+                self._ledger.take_over(taken)
             self._head = head
             self._last_event_ms = head.last_event_ms
         else:
@@ -123,32 +136,23 @@ class Aggregator(Worker):
         """Read the stored rows into the ledger; whether they are the table that the head describes."""
         if {scope.scope for scope in head.scopes} != set(self._scopes):
             return False
-        count = total = 0
+        found: dict[str, int] = {}
         try:
             async for records in self._table.records():
                 for _, record in records:
                     row = self._codec.decode(record)
                     self._ledger.load(self._scope_of(row.namespace), row.key, State(row.uid, row.version))
-                    count, total = count + 1, total + rows.digest(row.uid, row.version)
+                    found[row.uid] = rows.digest(row.uid, row.version)  # a scan may give a row twice
         except (errors.CorruptData, errors.UnknownFormat) as error:
             logger.warning("the stored table does not decode", extra={**self._names(), "reason": str(error)})
             return False
-        if (count, total % rows.DIGEST_MODULUS) != (head.rows, head.digest):
-            logger.warning("the stored table is not whole", extra={**self._names(), "rows": count})
+        if (len(found), sum(found.values()) % rows.DIGEST_MODULUS) != (head.rows, head.digest):
+            logger.warning("the stored table is not whole", extra={**self._names(), "rows": len(found)})
             return False
         return True
 
     def _scope_of(self, namespace: str) -> str:
         return lists.EVERYWHERE if self._scopes == (lists.EVERYWHERE,) else namespace
-
-    def _take_over(self, scope: ScopeHead) -> None:
-        book = self._ledger.book(scope.scope)
-        book.installed = scope
-        book.epoch = scope.epoch
-        # The rows stand in for the list that they were brought up to, until the next one is installed.
-        book.merged.listed = dict(book.published)
-        book.merged.listed_at = scope.listed_at
-        book.merged.window_end = scope.window_end
 
     async def _replay(self) -> None:
         """Take in the unspent events that the stored table has seen already; they change nothing of it."""
@@ -184,7 +188,7 @@ class Aggregator(Worker):
         else:
             self._event(entry, replayed=replayed)
         if entry.type != "G":
-            self._last_event_ms = entry.received_ms
+            self._last_event_ms = max(entry.received_ms, self._last_event_ms or 0)
 
     def _event(self, entry: Entry, *, replayed: bool) -> None:
         try:
@@ -215,6 +219,7 @@ class Aggregator(Worker):
                 continue
             if install is not None:
                 await self._bring_in(install)
+                await self._publish()
 
     async def _prepare(self, head: ListHead) -> _Install | None:
         """Read a list and install it in the books; None where it lacks what the table does not have either."""
@@ -231,11 +236,16 @@ class Aggregator(Worker):
             if key not in listed and book.epoch != head.epoch
         ]
         gone = (book.published.keys() | book.merged.listed.keys()) - listed.keys()
-        prediction = self._ledger.install(head.scope, listed, head.listed_at, head.epoch)
+        is_other_history = book.epoch != head.epoch
+        prediction = self._ledger.install(
+            head.scope, listed, head.listed_at, head.epoch, patience_until_ms=self.now_ms() + EXPLAIN_MS
+        )
         if prediction is None:
             return None
-        keys = itertools.chain(listed, gone)
-        return _Install(head, keys, records, prediction if comparable else None, ghosts)
+        if is_other_history:
+            # Its events were passed over until now.
+            self._cursor = "0-0"
+        return _Install(head, [*listed, *gone], records, prediction if comparable else None, ghosts)
 
     async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes]]:
         """The states and the records of a list's chunks. Raises ``CorruptData`` where they are not that list."""
@@ -262,16 +272,17 @@ class Aggregator(Worker):
         """Bring the rows to the list, with a look at the stream between slices; only then the head says so."""
         head = install.head
         book = self._ledger.book(head.scope)
-        remaining = len(book.merged.listed) + len(book.published)
-        for _ in range(0, remaining + 1, SLICE):
+        keys = iter(install.keys)
+        for _ in range(0, len(install.keys) + 1, SLICE):
             try:
-                made = self._ledger.reconcile(head.scope, install.keys, install.records, install.prediction, SLICE)
+                made = self._ledger.reconcile(head.scope, keys, install.records, install.prediction, SLICE)
             except MissingRecord as error:
                 await self._ask_full(head, f"the record of {error} is missing")
                 raise errors.OutOfStep(f"the record of {error} is missing") from error
             self._operations.extend(_put(o) if self._head.state == "building" else o for o in made)
-            await self._flush()
-            entries, _ = await self.writer.follow(self._cursor, "$", block_ms=1, count=EVENTS_AT_ONCE)
+            # The head stays: events that this list has seen are in the table only once all of it is.
+            await self._flush(settled=False)
+            entries, _ = await self._follow("$", block_ms=1)
             self._see(entries)
         previous = book.installed.verified_at_ms if book.installed else None
         book.installed = ScopeHead(
@@ -285,20 +296,16 @@ class Aggregator(Worker):
             window_end="",
             contiguous=False,
         )
-        if book.unexplained:
-            self._differ_since_ms[head.scope] = previous or head.started_ms
-            self._explain_until_ms = self.now_ms() + EXPLAIN_MS
+        self._differ_since_ms[head.scope] = previous or head.started_ms
         self._report(install.ghosts, previous)
 
     # Drift
 
     def _settle_drift(self) -> None:
         """Report the differences that no event explains any more."""
-        for scope, book in self._ledger.books.items():
-            if book.unexplained:
-                waited = self.now_ms() >= self._explain_until_ms
-                found = self._ledger.drifted(scope, all_of_it=waited)
-                self._report(found, self._differ_since_ms.get(scope))
+        for scope in self._scopes:
+            found = self._ledger.drifted(scope, self.now_ms())
+            self._report(found, self._differ_since_ms.get(scope))
 
     def _report(self, found: Sequence[Drift], since_ms: int | None) -> None:
         now_ms = self.now_ms()
@@ -321,14 +328,14 @@ class Aggregator(Worker):
             last_event_ms=self._last_event_ms,
         )
 
-    async def _flush(self) -> None:
-        """Write pending operations; until the last of them the head says what it said before of list and stream."""
+    async def _flush(self, *, settled: bool = True) -> None:
+        """Write pending operations; the head says how it is with the last of them, if the table is ``settled`` then."""
         while len(self._operations) > BATCH:
             await self._apply(self._head, [self._operations.popleft() for _ in range(BATCH)])
         if self._operations:
             batch = list(self._operations)
             self._operations.clear()
-            await self._apply(self._described(), batch)
+            await self._apply(self._described() if settled else self._head, batch)
 
     async def _publish(self) -> None:
         """Write pending operations, and the head if it says something new."""

@@ -21,7 +21,6 @@ from krm.store.head import ScopeHead
 from krm.store.rows import digest
 from krm.store.writing import Operation
 
-
 AUDITS_MAX: Final = 4
 """Lists that wait for the stream at once; a stream that is behind by more is reported by its state, not by row."""
 
