@@ -24,6 +24,9 @@ def pod(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "resourceVersion": "3"}}
 
 
+WHOLE = json.dumps(page([pod("a")])).encode()
+
+
 def pages(cluster: Cluster, **options: Any) -> AsyncIterator[listing.Page]:
     return listing.pages(cluster, PODS, **{"limit": 2, "timeout_s": 10, **options})
 
@@ -101,22 +104,27 @@ async def test_a_packed_page_is_unpacked_and_counted_as_it_came(connected: Open)
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "says"),
     [
-        pytest.param(answer(gzip.compress(b"x" * 10_000)[:-9], Content_Encoding="gzip"), id="gzip cut"),
-        pytest.param(answer(b"not packed", Content_Encoding="gzip"), id="gzip garbage"),
-        pytest.param(answer(b"{}", Content_Encoding="br"), id="packed otherwise"),
-        pytest.param(answer(b" " * 200_000), id="over the bound"),
-        pytest.param(answer(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip"), id="gzip bomb"),
-        pytest.param(answer(b"<html>sign in</html>"), id="web page"),
-        pytest.param(answer({"kind": "Status", "status": "Success"}), id="status"),
-        pytest.param(answer(json.dumps(page([pod("a")])).encode()[:-1]), id="JSON cut"),
+        pytest.param(answer(gzip.compress(WHOLE)[:-4], Content_Encoding="gzip"), "cut off", id="gzip trailer cut"),
+        pytest.param(answer(WHOLE, Content_Encoding="gzip"), "damaged", id="gzip garbage"),
+        pytest.param(answer(WHOLE, Content_Encoding="br"), "'br'", id="packed otherwise"),
+        pytest.param(answer(WHOLE + b" " * 200_000), "over 100000 bytes", id="over the bound"),
+        pytest.param(
+            answer(gzip.compress(WHOLE + b" " * 10_000_000), Content_Encoding="gzip"), "over 100000", id="gzip bomb"
+        ),
+        pytest.param(answer(b"<html>sign in</html>"), "<html>", id="web page"),
+        pytest.param(answer({"kind": "Status", "status": "Success"}), "Status", id="status"),
+        pytest.param(answer(WHOLE[:-1]), "not whole", id="JSON cut"),
     ],
 )
-async def test_what_is_not_a_whole_list_within_bounds_is_bad_data(connected: Open, broken: apiserver.Answer) -> None:
+async def test_what_is_not_a_whole_list_within_bounds_is_bad_data(
+    connected: Open, broken: apiserver.Answer, says: str
+) -> None:
     async with apiserver.running(broken) as server:
         count, error = await failure(await connected(server.url), max_page_bytes=100_000)
         assert (count, type(error)) == (0, errors.BadData)
+        assert says in str(error)
 
 
 async def test_a_body_that_ends_early_is_no_list(connected: Open) -> None:
@@ -181,7 +189,7 @@ async def test_an_error_page_of_a_proxy_is_quoted(connected: Open) -> None:
 async def test_a_page_has_its_own_bound_of_time(connected: Open) -> None:
     slow = apiserver.stream(b'{"kind":', end="hang")
     async with apiserver.running(answer(page([pod("a")], "5", "c1")), slow) as server:
-        count, error = await failure(await connected(server.url), page_timeout_s=0.2)
+        count, error = await failure(await connected(server.url), timeout_s=3600, page_timeout_s=0.2)
         assert (count, type(error)) == (1, errors.ClusterUnreachable)
         assert "within" in str(error)
 
@@ -196,6 +204,18 @@ async def test_the_whole_list_has_a_bound_of_time(connected: Open) -> None:
         count, error = await failure(await connected(server.url), timeout_s=0.3)
         assert isinstance(error, errors.ClusterUnreachable)
         assert count >= 1
+
+
+async def test_the_bound_of_a_list_counts_the_callers_time(connected: Open) -> None:
+    async with apiserver.running(answer(page([pod("a")], "5", "c1"))) as server:
+        slow = aiter(pages(await connected(server.url), timeout_s=0.2))
+        await anext(slow)
+        spent = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.25, spent.set_result, None)
+        await spent
+        with pytest.raises(errors.ClusterUnreachable, match=r"not whole within 0\.2 s"):
+            await anext(slow)
+        assert len(server.requests) == 1
 
 
 async def test_a_hanging_server_is_an_error_in_time(connected: Open) -> None:
