@@ -97,13 +97,17 @@ def amount(value: Any) -> Fraction | None:
         return None
     exponent = re.fullmatch(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))[eE]([+-]?[0-9]+)", value)
     if exponent:
-        return Fraction(exponent[1]) * Fraction(10) ** int(exponent[2])
+        return Fraction(exponent[1]) * _power(10, int(exponent[2]))
     plain = re.fullmatch(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))([KMGTPE]i|[numkMGTPE]?)", value)
     if not plain:
         return None
     if plain[2] in _BINARY:
-        return Fraction(plain[1]) * 1024 ** _BINARY[plain[2]]
-    return Fraction(plain[1]) * Fraction(10) ** _SUFFIXES[plain[2]]
+        return Fraction(plain[1]) * _power(1024, _BINARY[plain[2]])
+    return Fraction(plain[1]) * _power(10, _SUFFIXES[plain[2]])
+
+
+def _power(base: int, exponent: int) -> Fraction:
+    return Fraction(base**exponent) if exponent >= 0 else 1 / Fraction(base**-exponent)
 
 
 def time(value: Any) -> datetime.datetime | None:
@@ -117,10 +121,11 @@ def time(value: Any) -> datetime.datetime | None:
 
 def compared(one: Any, other: Any) -> int | None:
     """The sign of one against the other, by value; None if they are not of one sort."""
-    for read in (amount, time, lambda each: each if isinstance(each, str) else None):
+    reads: tuple[Callable[[Any], Any], ...] = (amount, time, lambda each: each if isinstance(each, str) else None)
+    for read in reads:
         a, b = read(one), read(other)
         if a is not None and b is not None:
-            return (a > b) - (a < b)
+            return int(a > b) - int(a < b)
     return None
 
 
@@ -147,8 +152,8 @@ _ANY: Mapping[str, Callable[[Any, Any], bool]] = {
     "gt": lambda value, operand: compared(value, operand) == 1,
     "gte": lambda value, operand: compared(value, operand) in (0, 1),
     "contains": lambda value, operand: isinstance(value, str) and operand in value,
-    "startsWith": lambda value, operand: isinstance(value, str) and value.startswith(operand),
-    "matches": lambda value, operand: isinstance(value, str) and re2.search(operand, value) is not None,
+    "startsWith": lambda value, operand: isinstance(value, str) and value[: len(operand)] == operand,
+    "matches": lambda value, operand: isinstance(value, str) and bool(re2.search(operand, value)),
 }
 
 
@@ -179,7 +184,7 @@ def _member(spec: Mapping[str, Any], name: str, operand: Any, obj: Object) -> bo
 def labelled(requirements: Iterable[tuple[str, str, Sequence[str]]], obj: Object) -> bool:
     """Whether an object's labels meet all requirements."""
     labels = (obj["metadata"].get("labels")) or {}
-    meets = {
+    meets: dict[str, Callable[[str, Sequence[str]], bool]] = {
         "=": lambda key, values: labels.get(key) == values[0],
         "!=": lambda key, values: labels.get(key) != values[0],
         "in": lambda key, values: labels.get(key) in values,
@@ -251,10 +256,8 @@ def _sign(one: Any, other: Any) -> int:
     sorts = _sort(one), _sort(other)
     if sorts[0] != sorts[1]:
         return -1 if sorts[0] < sorts[1] else 1
-    if sorts[0] == 3:
-        return (one > other) - (one < other)
-    if sorts[0] == 2:
-        return (one > other) - (one < other)
+    if sorts[0] in (2, 3):
+        return int(one > other) - int(one < other)
     return compared(one, other) or 0
 
 
@@ -277,6 +280,6 @@ def grouped(objects: Iterable[Object], paths: Sequence[str]) -> dict[str, list[O
 def summed(objects: Iterable[Object], path: str) -> Fraction:
     """The sum of all values, which are numbers or quantities."""
     values = [value for obj in objects for value in elements(path, obj) if value is not None]
-    amounts = [amount(value) for value in values]
-    assert None not in amounts
-    return sum(amounts, Fraction(0))  # type: ignore[arg-type]  # checked above
+    amounts = [each for each in map(amount, values) if each is not None]
+    assert len(amounts) == len(values)
+    return sum(amounts, Fraction(0))

@@ -74,6 +74,7 @@ class Replica:
         self.nodes = Inverted()
         self.owners = Inverted()
         self.columns.clear()
+        self._capacity(0)
         self.changes += 1
 
     def __len__(self) -> int:
@@ -144,8 +145,8 @@ class Replica:
         return Step(before, None)
 
     def _capacity(self, needed: int) -> None:
-        self.columns.grow(max(_LEAST_CAPACITY, needed + needed // 4))
         self._room = max(_LEAST_CAPACITY, needed + needed // 4)
+        self.columns.grow(self._room)
 
     def _insert(self, row: Row) -> None:
         if self._free:
