@@ -10,7 +10,7 @@ import orjson
 from krm import resources
 from krm.errors import AnswerError, Code
 from krm.resources import Resource
-from krm.store.head import Missed, WorkerStatus
+from krm.store.head import DriftLine, Missed, WorkerStatus
 from krm.store.rows import Codec
 from krm.table.freshness import Freshness, State
 from krm.table.replica import Replica
@@ -25,6 +25,7 @@ class FilledSource:
         self.cluster = cluster
         self.resources: Sequence[Resource] = tuple(resources.RESOURCES.values())
         self.states: dict[str, State] = {}
+        self.drifts: dict[str, list[DriftLine]] = {}
         self.failed: str | None = None
         self.waited: list[tuple[str, float | None, str | None]] = []
         self._replicas = {r.plural: Replica(r, Codec(r), cluster=cluster) for r in self.resources}
@@ -48,6 +49,18 @@ class FilledSource:
 
     def state(self, resource: Resource) -> State:
         return self.states.get(resource.plural, State.SYNCED)
+
+    async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
+        bound = before.removeprefix("(")
+        older = [
+            line
+            for line in self.drifts.get(resource.plural, ())
+            if before == "+" or _id(line.id) < _id(bound) or (line.id == bound and not before.startswith("("))
+        ]
+        return sorted(older, key=lambda line: _id(line.id), reverse=True)[:count]
+
+    async def drift_count(self, resource: Resource) -> int:
+        return len(self.drifts.get(resource.plural, ()))
 
     def rows(self, resource: Resource) -> int:
         return len(self._replicas[resource.plural])
@@ -73,6 +86,11 @@ class FilledSource:
             epoch="e1",
             missed=Missed(added=1, modified=2, deleted=3, ghosts=4),
         )
+
+
+def _id(text: str) -> tuple[int, int]:
+    ms, _, number = text.partition("-")
+    return int(ms), int(number)
 
 
 def pod(name: str, namespace: str = "default", **more: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from krm.resources import Resource
 from krm.settings import Settings
-from krm.store.head import WorkerStatus
+from krm.store.head import DriftLine, WorkerStatus
+from krm.store.reading import TableStore
 from krm.table.freshness import Freshness
 from krm.table.replica import Replica
 from krm.table.tables import Tables
@@ -15,8 +16,9 @@ from krm.table.tables import Tables
 class Live:
     """``krm.schema.context.Source`` and what the metrics need beside it, over ``Tables``."""
 
-    def __init__(self, tables: Tables, settings: Settings) -> None:
+    def __init__(self, tables: Tables, stores: Sequence[TableStore], settings: Settings) -> None:
         self._tables = tables
+        self._stores = {store.resource.plural: store for store in stores}
         self.cluster = settings.cluster
 
     @property
@@ -48,6 +50,14 @@ class Live:
         """How many objects the table has; 0 while there is none."""
         follower = self._tables.follower(resource)
         return len(follower.replica) if follower.is_ready else 0
+
+    async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
+        """What verification corrected, newest first. Raises ``StoreError``."""
+        return await self._stores[resource.plural].drift(before, count=count)
+
+    async def drift_count(self, resource: Resource) -> int:
+        """How many lines of drift are kept. Raises ``StoreError``."""
+        return await self._stores[resource.plural].drift_count()
 
     def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
         """The workers' newest heartbeats."""

@@ -134,10 +134,11 @@ def _serve_in_new_loop(settings: Settings, sock: socket.socket) -> None:
 async def serve(settings: Settings, sock: socket.socket) -> None:
     """Follow Redis and serve on ``sock`` until SIGTERM or SIGINT."""
     store = open_store(settings.require_redis())
-    tables = Tables.of(TableStore(store, settings.cluster, resource) for resource in settings.resources)
+    stores = [TableStore(store, settings.cluster, resource) for resource in settings.resources]
+    tables = Tables.of(stores)
     try:
         async with tables:
-            await serve_app(settings, app.create(settings, Live(tables, settings)), sock)
+            await serve_app(settings, app.create(settings, Live(tables, stores, settings)), sock)
     finally:
         await store.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,14 @@ import orjson
 from krm import resources
 from krm.errors import AnswerError, Code, ConfigError
 from krm.objects import times
-from krm.query import arguments, lists
+from krm.query import arguments, cells, filters, lists
+from krm.query.cells import View
 from krm.query.lists import Page, Scope
 from krm.resources import Resource
-from krm.schema import common
+from krm.schema import common, relations
 from krm.schema.context import Context
+from krm.schema.facts import Owner
+from krm.schema.relations import Related, Relation
 from krm.schema.scalars import DateTime, Long, Quantity
 from krm.store.rows import Row
 from krm.table.replica import Replica
@@ -90,6 +93,8 @@ class Connection:
     page: Page
     freshness: common.Freshness
     scope: common.Scope
+    max_rows: int
+    related: Related | None = None
 
     @property
     def nodes(self) -> Rows:
@@ -133,12 +138,16 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
         after=given.get("after"),
         where=None if where is None else common.filter_spec(where),
         order_by=None if order_by is None else [order_spec(order) for order in order_by],
+        relations=relations.target,
         max_rows=context.max_rows,
     )
     scope = await context.rights.list_scope(resource)
     check_namespaces(resource, scope, query.namespaces)
     replica = await wait(context, resource, given)
-    page = await lists.answer(replica, query, scope)
+    related = await context.related()
+    # Before the rows are taken, in the same turn of the event loop: the version must not be newer than the rows.
+    as_of = freshness_type(context, resource)
+    page = await lists.answer(replica, query, scope, related)
     if len(page.rows) > context.max_rows:
         raise AnswerError(
             Code.BAD_ARGUMENT,
@@ -147,8 +156,10 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     return Connection(
         replica=replica,
         page=page,
-        freshness=freshness_type(context, resource),
+        freshness=as_of,
         scope=scope_type(scope),
+        max_rows=context.max_rows,
+        related=related,
     )
 
 
@@ -217,6 +228,79 @@ def requests(node: Node) -> common.Requests:
 def whole(node: Node) -> orjson.Fragment:
     """The object as it is stored, unparsed."""
     return orjson.Fragment(node.replica.codec.body(node.row.record))
+
+
+def related(context: Context, relation: Relation, node: Node, given: Mapping[str, Any]) -> Any:
+    """The answer to a relation of an object: a node or rows, or an awaitable of them. Raises ``AnswerError``."""
+    known = context.relations()
+    if isinstance(known, Related):
+        return _related(context, known, relation, node, given)
+    return _related_later(context, known, relation, node, given)
+
+
+async def _related_later(
+    context: Context, known: Awaitable[Related], relation: Relation, node: Node, given: Mapping[str, Any]
+) -> Any:
+    await known
+    return related(context, relation, node, given)
+
+
+def _related(context: Context, known: Related, relation: Relation, node: Node, given: Mapping[str, Any]) -> Any:
+    rows = known.follow(relation, node.row)
+    replica = known.replica(relation.target)
+    if relation.is_single:
+        return Node(replica, rows[0]) if rows else None
+    query = _relation_query(context, relation, given)
+    if query.label_selector is not None:
+        rows = [row for row in rows if query.label_selector.matches(row.labels)]
+    if query.where is not None and rows:
+        view = View(replica, known)
+        passed = cells.run(filters.mask(view, query.where.node, replica.snapshot_from(rows), None))
+        rows = [row for row, passes in zip(rows, passed.tolist(), strict=True) if passes]
+    return Rows(replica, rows if query.first is None else rows[: query.first])
+
+
+def _relation_query(context: Context, relation: Relation, given: Mapping[str, Any]) -> lists.ListQuery:
+    where = given.get("where")
+    # The document's own input objects are made anew for each row; their text says whether they are the same.
+    key = (relation.target.plural, given.get("label_selector"), repr(where), given.get("first"))
+    if key not in context.filters:
+        context.filters[key] = lists.parse(
+            relation.target,
+            label_selector=given.get("label_selector"),
+            where=None if where is None else common.filter_spec(where),
+            first=given.get("first"),
+            relations=relations.target,
+            max_rows=context.max_rows,
+        )
+    return context.filters[key]  # type: ignore[no-any-return]  # what the line above put there
+
+
+def owners(context: Context, node: Node, _given: Mapping[str, Any]) -> Any:
+    """The references to the owners of a pod."""
+    known = context.relations()
+    if isinstance(known, Related):
+        return _owners(known, node)
+    return _owners_later(known, node)
+
+
+async def _owners_later(known: Awaitable[Related], node: Node) -> list[common.Owner]:
+    return _owners(await known, node)
+
+
+def _owners(known: Related, node: Node) -> list[common.Owner]:
+    return [_owner(known, owner) for owner in known.fact(node.replica.resource, node.row)]
+
+
+def _owner(known: Related, owner: Owner) -> common.Owner:
+    found = known.owner(owner)
+    whole_object: Any = None
+    if found is not None:
+        replica, row = found
+        whole_object = orjson.Fragment(replica.codec.body(row.record))
+    return common.Owner(
+        api_version=owner.api_version, kind=owner.kind, name=owner.name, uid=owner.uid, object=whole_object
+    )
 
 
 def _moment(milliseconds: int | None) -> DateTime | None:

@@ -14,9 +14,10 @@ from strawberry.types.field import StrawberryField
 
 from krm import resources
 from krm.resources import Resource
-from krm.schema import answers, common, kinds, scalars
+from krm.schema import answers, common, drifts, grouping, kinds, scalars
 from krm.schema.context import Context
 from krm.schema.fields import field
+from krm.schema.relations import RELATIONS, Relation
 
 _TEXT: Final = str | None
 _SCOPE: Final = {"namespace": _TEXT, "namespaces": list[str] | None}
@@ -29,6 +30,7 @@ _CHOICE: Final = {
     "first": int | None,
     "after": _TEXT,
 }
+_RELATION: Final = {"label_selector": _TEXT, "where": common.Filter | None, "first": int | None}
 _FRESH: Final = {"max_staleness": scalars.Duration | None, "min_resource_version": _TEXT}
 
 
@@ -36,12 +38,13 @@ def schema() -> strawberry.Schema:
     """A new schema of everything in the registry."""
     types = kinds.build()
     for resource in resources.RESOURCES.values():
-        kinds.extend(types[resource.kind], _own_fields(resource))
+        kinds.extend(types[resource.kind], [*_own_fields(resource), *_relation_fields(resource, types)])
+    group = _group()
     fields: list[StrawberryField] = []
     for resource in resources.RESOURCES.values():
-        connection = _connection(resource, types[resource.kind])
+        connection = _connection(resource, types[resource.kind], group)
         fields += [_list_field(resource, connection), _single_field(resource, types[resource.kind])]
-    fields.append(_freshness_field())
+    fields += [_freshness_field(), _drift_field()]
     return strawberry.Schema(
         create_type("Query", fields, description="Answers come from KRM's own tables, never from the API server."),
         config=StrawberryConfig(default_resolver=kinds.resolve_plain, scalar_map=scalars.SCALARS),
@@ -78,7 +81,72 @@ def _own_fields(resource: Resource) -> list[StrawberryField]:
     return [whole, requests]
 
 
-def _connection(resource: Resource, kind: type) -> type:
+def _relation_fields(resource: Resource, types: Mapping[str, type]) -> list[StrawberryField]:
+    made = []
+    for relation in RELATIONS[resource.plural].values():
+        kind = types[relation.target.kind]
+        made.append(
+            field(
+                relation.name,
+                (kind if relation.is_single else list[kind]) | None,  # type: ignore[valid-type]  # made at run time
+                functools.partial(_related, relation),
+                {} if relation.is_single else _RELATION,
+            )
+        )
+    if resource.plural == "pods":
+        made.append(
+            field(
+                "owners", list[common.Owner] | None, lambda node, context, given: answers.owners(context, node, given)
+            )
+        )
+    return made
+
+
+def _related(relation: Relation, node: Any, context: Context, given: Mapping[str, Any]) -> Any:
+    return answers.related(context, relation, node, given)
+
+
+def _group() -> type:
+    async def sum_(group: Any, _context: Context, given: Mapping[str, Any]) -> Any:
+        return await grouping.group_sum(group, given)
+
+    async def min_(group: Any, _context: Context, given: Mapping[str, Any]) -> Any:
+        return await grouping.group_min(group, given)
+
+    async def max_(group: Any, _context: Context, given: Mapping[str, Any]) -> Any:
+        return await grouping.group_max(group, given)
+
+    path = {"path": str}
+    return create_type(
+        "Group",
+        [
+            _plain("values", list[scalars.JSON | None]),
+            _plain("count", scalars.Long),
+            field("sum", scalars.Quantity | None, sum_, path, required=("path",)),
+            field("min", scalars.JSON | None, min_, path, required=("path",)),
+            field("max", scalars.JSON | None, max_, path, required=("path",)),
+        ],
+    )
+
+
+def _group_by_field(group: type) -> StrawberryField:
+    async def resolve(connection: Any, _context: Context, given: Mapping[str, Any]) -> list[grouping.GroupAnswer]:
+        return await grouping.group_by(connection, given)
+
+    arguments = {"paths": list[str], "order_by": common.GroupOrder | None, "first": int | None}
+    groups = list[group]  # type: ignore[valid-type]  # made at run time
+    return field("groupBy", groups, resolve, arguments, required=("paths",))
+
+
+def _drift_field() -> StrawberryField:
+    async def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> common.DriftConnection:
+        return await drifts.connection(context, given)
+
+    arguments = {"resource": _TEXT, "first": int | None, "after": _TEXT}
+    return field("drift", common.DriftConnection | None, resolve, arguments)
+
+
+def _connection(resource: Resource, kind: type, group: type) -> type:
     edge = create_type(f"{resource.kind}Edge", [_plain("cursor", str), _plain("node", kind)])
     return create_type(
         f"{resource.kind}Connection",
@@ -90,6 +158,7 @@ def _connection(resource: Resource, kind: type) -> type:
             _plain("resourceVersion", _TEXT, "resource_version"),
             _plain("freshness", common.Freshness),
             _plain("scope", common.Scope),
+            _group_by_field(group),
         ],
     )
 

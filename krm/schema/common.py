@@ -78,6 +78,51 @@ class Requests:
     gpu: Quantity | None
 
 
+@strawberry.type
+class Owner:
+    """A reference to an owner; ``object`` is the owner's manifest where it is cached."""
+
+    api_version: str | None
+    kind: str | None
+    name: str | None
+    uid: str | None
+    object: JSON | None
+
+
+@strawberry.enum
+class DriftKind(Enum):
+    """What verification found; GHOST is a row that no history explains."""
+
+    MISSED_ADDED = "MISSED_ADDED"
+    MISSED_MODIFIED = "MISSED_MODIFIED"
+    MISSED_DELETED = "MISSED_DELETED"
+    GHOST = "GHOST"
+
+
+@strawberry.type
+class Drift:
+    """One thing that the stream had not told and verification corrected."""
+
+    at: DateTime
+    resource: str
+    kind: DriftKind
+    namespace: str | None
+    name: str
+    uid: str
+    resource_version: str | None
+    lived_seconds: float | None
+
+
+@strawberry.type
+class DriftConnection:
+    """What verification corrected, newest first."""
+
+    nodes: list[Drift]
+    page_info: PageInfo
+    total_count: Long
+    scope: Scope
+
+
 @strawberry.enum
 class Direction(Enum):
     """Rising or falling."""
@@ -122,6 +167,9 @@ class Filter:
     and_: list[Filter] | None = strawberry.field(name="and", default=UNSET)
     or_: list[Filter] | None = strawberry.field(name="or", default=UNSET)
     not_: Filter | None = strawberry.field(name="not", default=UNSET)
+    relation: str | None = UNSET
+    some: Filter | None = UNSET
+    none: Filter | None = UNSET
 
 
 _MEMBERS: Final = {
@@ -138,8 +186,10 @@ _MEMBERS: Final = {
     "starts_with": "startsWith",
     "matches": "matches",
     "exists": "exists",
+    "relation": "relation",
 }
-_NESTED: Final = {"and_": "and", "or_": "or"}
+_LISTS: Final = {"and_": "and", "or_": "or"}
+_SINGLE: Final = {"not_": "not", "some": "some", "none": "none"}
 
 
 def filter_spec(given: Filter) -> dict[str, Any]:
@@ -149,10 +199,12 @@ def filter_spec(given: Filter) -> dict[str, Any]:
         value = getattr(given, attribute)
         if value is not UNSET:
             spec[member] = value
-    for attribute, member in _NESTED.items():
+    for attribute, member in _LISTS.items():
         parts = getattr(given, attribute)
         if parts is not UNSET:
             spec[member] = None if parts is None else [filter_spec(part) for part in parts]
-    if given.not_ is not UNSET:
-        spec["not"] = None if given.not_ is None else filter_spec(given.not_)
+    for attribute, member in _SINGLE.items():
+        part = getattr(given, attribute)
+        if part is not UNSET:
+            spec[member] = None if part is None else filter_spec(part)
     return spec

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
+from krm.errors import AnswerError, Code
 from krm.query.lists import EVERYTHING, MAX_ROWS, Scope
 from krm.resources import Resource
+from krm.schema.facts import AllFacts
 from krm.schema.plans import Keeper
+from krm.schema.relations import Related
+from krm.store.head import DriftLine
 from krm.table.replica import Replica
+
+NOTHING: Final = Scope(namespaces=frozenset())
 
 
 class Missed(Protocol):
@@ -79,6 +85,14 @@ class Source(Protocol):
 
     def freshness(self, resource: Resource) -> Freshness: ...
 
+    async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
+        """What verification corrected, newest first, from the id ``before`` on ("+": from the newest on)."""
+        ...
+
+    async def drift_count(self, resource: Resource) -> int:
+        """How many lines of drift are kept."""
+        ...
+
     def rows(self, resource: Resource) -> int:
         """How many objects the table has; 0 while there is none."""
         ...
@@ -113,10 +127,34 @@ class Context:
     plans: dict[Any, Any] = field(default_factory=dict)
     """What compiled execution worked out for the document."""
     keeper: Keeper = field(default_factory=Keeper)
+    facts: AllFacts = field(default_factory=AllFacts)
+    filters: dict[Any, Any] = field(default_factory=dict)
+    """What the arguments of relations mean, which are the same for every row."""
+    _related: Related | None = None
     fallbacks: int = 0
     """Lists that had to be executed plainly because a row was not as its type says."""
     embedded: list[list[bytes]] = field(default_factory=list)
     _mark: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def relations(self) -> Related | Awaitable[Related]:
+        """How kinds are related, within the caller's rights; these are asked for once a question."""
+        return self._related if self._related is not None else self._relate()
+
+    async def related(self) -> Related:
+        """The same, awaited."""
+        return self._related or await self._relate()
+
+    async def _relate(self) -> Related:
+        scopes = {}
+        for resource in self.source.resources:
+            try:
+                scopes[resource.plural] = await self.rights.list_scope(resource)
+            except AnswerError as error:
+                if error.code != Code.FORBIDDEN:
+                    raise
+                scopes[resource.plural] = NOTHING
+        self._related = Related(self.source.get, self.facts, scopes)
+        return self._related
 
     def embed(self, parts: list[bytes]) -> orjson.Fragment:
         """A stand-in for ready-made JSON: a text that nobody can guess; ``filled`` puts ``parts`` in its place."""

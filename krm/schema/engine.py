@@ -20,6 +20,7 @@ from krm.errors import AnswerError, Code
 from krm.schema.context import Context
 from krm.schema.documents import Document, Documents, Invalid
 from krm.schema.executor import Executor, too_large
+from krm.schema.facts import AllFacts
 from krm.schema.limits import Limits
 from krm.schema.plans import Keeper
 
@@ -63,6 +64,7 @@ class Engine:
         self._hides = not introspection
         self._timeout_s = timeout_s
         self._keeper = Keeper()
+        self._facts = AllFacts()
 
     async def answer(self, request: Request, context: Context) -> Answer:
         """The answer, whatever happens; only a cancellation gets out."""
@@ -75,6 +77,7 @@ class Engine:
             return self._refused(error.code, [entry(error.code, str(error))])
         context.plans = document.plans
         context.keeper = self._keeper
+        context.facts = self._facts
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._execute(document, request, context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLList, GraphQLNonNull, GraphQLObjectType
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 ROWS_A_TURN: Final = 256
 """Rows that are projected between two turns of the event loop: some milliseconds."""
+PLAIN_A_TURN: Final = 16
+"""The same for plain execution, which takes some hundred times as long."""
 _MAX_PLANS: Final = 64
 """Of one document: it grows with the values of variables that skip and include look at."""
 
@@ -46,21 +48,30 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     ) -> Any:
         """The value of a list field, or an awaitable of it."""
         context: Context = self.context_value
-        if context.is_compiled and type(result) in (Rows, Edges):
-            work = self._compiled(return_type, field_details_list, result)
-            if work is not None:
-                plain = (return_type, field_details_list, info, path, result, position_context)
-                return self._finish(context, work, plain)
-        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+        if type(result) not in (Rows, Edges):
+            return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+        plain = (return_type, field_details_list, info, path, _in_turns(result), position_context)
+        work = self._compiled(return_type, field_details_list, result) if context.is_compiled else None
+        if work is None:
+            return super().complete_list_value(*plain)
+        if len(result) > ROWS_A_TURN:
+            return self._finish(context, work, plain)
+        try:
+            return context.embed(work.at_once(context.max_response))
+        except plans.Anomaly as error:
+            return self._fall_back(context, error, plain)
 
     async def _finish(self, context: Context, work: _Work, plain: tuple[Any, ...]) -> Any:
         try:
             return context.embed(await work.run(context.max_response))
         except plans.Anomaly as error:
-            log.info("a list was executed plainly", extra={"reason": str(error.__cause__)})
-            context.fallbacks += 1
-            completed = super().complete_list_value(*plain)
+            completed = self._fall_back(context, error, plain)
             return await completed if self.is_awaitable(completed) else completed
+
+    def _fall_back(self, context: Context, error: plans.Anomaly, plain: tuple[Any, ...]) -> Any:
+        log.info("a list was executed plainly", extra={"reason": str(error.__cause__)})
+        context.fallbacks += 1
+        return super().complete_list_value(*plain)
 
     def _compiled(self, return_type: Any, details: FieldDetailsList, result: Rows | Edges) -> _Work | None:
         item = _object_type(return_type)
@@ -115,22 +126,28 @@ class _Work:
 
     async def run(self, max_bytes: int) -> list[bytes]:
         """The JSON array in parts. Raises ``Anomaly``, and ``AnswerError`` beyond ``max_bytes``."""
+        parts: list[bytes] = []
+        for part in self._parts(max_bytes):
+            parts.append(part)
+            await asyncio.sleep(0)
+        return parts
+
+    def at_once(self, max_bytes: int) -> list[bytes]:
+        """The same without a turn of the event loop: for few rows."""
+        return list(self._parts(max_bytes))
+
+    def _parts(self, max_bytes: int) -> Iterator[bytes]:
         rows = self._result.rows
-        parts: list[bytes] = [b"["]
         size = 0
         for start in range(0, len(rows), ROWS_A_TURN):
-            if start:
-                parts.append(b",")
-                await asyncio.sleep(0)
             part = b",".join(self._project(rows[start : start + ROWS_A_TURN]))
             size += len(part)
             if size > max_bytes:
                 raise too_large(max_bytes)
-            parts.append(part)
-        parts.append(b"]")
+            yield (b"," if start else b"[") + part
+        yield b"]" if rows else b"[]"
         for plan in self._shape.plans:
             self._context.keeper.used(plan, self._result.replica)
-        return parts
 
     def _project(self, rows: Sequence[Row]) -> list[bytes]:
         replica = self._result.replica
@@ -146,6 +163,23 @@ class _Work:
             else:
                 columns.append([prefix + piece] * len(rows))
         return [b"".join(cells) + b"}" for cells in zip(*columns, strict=True)]
+
+
+def _in_turns(result: Rows | Edges) -> Rows | Edges | _InTurns:
+    return _InTurns(result) if len(result) > PLAIN_A_TURN else result
+
+
+class _InTurns:
+    """Many rows for plain execution, with the event loop running in between."""
+
+    def __init__(self, items: Rows | Edges) -> None:
+        self._items = items
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for place, item in enumerate(self._items):
+            if place % PLAIN_A_TURN == 0:
+                await asyncio.sleep(0)
+            yield item
 
 
 def too_large(max_bytes: int) -> AnswerError:

@@ -1,0 +1,218 @@
+"""How the kinds are related: data that fields, filters and derived paths range over, and what finds the related rows.
+
+A relation shows only what the caller may list; rights are applied here, before any filter, count or value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from krm.errors import AnswerError, Code
+from krm.query.lists import EVERYTHING, Scope
+from krm.resources import DEPLOYMENTS, INGRESSES, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCES, SERVICES, Resource
+from krm.schema.facts import AllFacts, Owner, Selector
+from krm.store.rows import Row
+from krm.table.replica import Replica
+
+Find = Callable[["Related", Row], Iterable[Row | None]]
+_HASH_LABEL: Final = "pod-template-hash"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """From each row of one kind to rows of another."""
+
+    name: str
+    target: Resource
+    find: Find
+    is_single: bool = False
+
+
+class Related:
+    """The relations of one question: its rights, and what it worked out so far."""
+
+    def __init__(
+        self, get: Callable[[Resource], Replica], facts: AllFacts, scopes: Mapping[str, Scope] | None = None
+    ) -> None:
+        self._get = get
+        self._facts = facts
+        self._scopes = scopes or {}
+        self._pods: dict[str, dict[str, list[Row]]] = {}
+
+    # -- what krm.query.cells.Resolver asks ----------------------------------------------------------------------
+
+    def replica(self, resource: Resource) -> Replica:
+        """The replica of a kind. Raises ``AnswerError`` NOT_READY."""
+        return self._get(resource)
+
+    def related(self, resource: Resource, relation: str, rows: Sequence[Row]) -> list[list[Row]]:
+        """For each row the rows that it is related to and that the caller may see. Raises ``AnswerError``."""
+        known = RELATIONS[resource.plural][relation]
+        return [self.follow(known, row) for row in rows]
+
+    def derived(self, resource: Resource, path: str, rows: Sequence[Row]) -> list[Any]:
+        """The values of ``deployment.name`` for pods."""
+        if (resource, path) != (PODS, "deployment.name"):
+            raise LookupError(f"{path} of {resource.plural} is not derived")
+        relation = RELATIONS[PODS.plural]["deployment"]
+        found = [self.follow(relation, row) for row in rows]
+        return [each[0].name if each else None for each in found]
+
+    # -- finding ---------------------------------------------------------------------------------------------------
+
+    def follow(self, relation: Relation, row: Row) -> list[Row]:
+        """The rows that ``row`` is related to and that the caller may see."""
+        scope = self.scope(relation.target)
+        found = {id(each): each for each in relation.find(self, row) if each is not None}
+        return [each for each in found.values() if scope.namespaces is None or each.namespace in scope.namespaces]
+
+    def scope(self, resource: Resource) -> Scope:
+        """Where the caller may list a kind."""
+        return self._scopes.get(resource.plural, EVERYTHING)
+
+    def fact(self, resource: Resource, row: Row) -> Any:
+        """What is known of a row beyond its columns."""
+        return self._facts.of(self._get(resource)).of(row)
+
+    def owner(self, owner: Owner) -> tuple[Replica, Row] | None:
+        """The cached object that an owner reference means, if the caller may see it."""
+        for resource in RESOURCES.values():
+            if resource.kind == owner.kind and resource.api_version == owner.api_version and owner.uid is not None:
+                return self._cached(resource, owner.uid)
+        return None
+
+    def _cached(self, resource: Resource, uid: str) -> tuple[Replica, Row] | None:
+        try:
+            replica = self._get(resource)
+        except AnswerError as error:
+            if error.code not in (Code.NOT_READY, Code.KIND_UNKNOWN):
+                raise
+            return None
+        row = replica.find(uid)
+        scope = self.scope(resource)
+        if row is None or (scope.namespaces is not None and row.namespace not in scope.namespaces):
+            return None
+        return replica, row
+
+    def in_namespace(self, resource: Resource, namespace: str) -> list[Row]:
+        """All rows of a kind in a namespace."""
+        return self._get(resource).rows(frozenset((namespace,)))
+
+    def named(self, resource: Resource, namespace: str, names: Iterable[str]) -> list[Row | None]:
+        """The rows of these names."""
+        replica = self._get(resource)
+        return [replica.get(namespace, name) for name in names]
+
+    def pods_of_deployments(self, namespace: str) -> Mapping[str, list[Row]]:
+        """The pods of a namespace by the name of their deployment; worked out once for a question."""
+        if namespace not in self._pods:
+            by_name: dict[str, list[Row]] = {}
+            for pod in self.in_namespace(PODS, namespace):
+                for deployment in _deployment(self, pod):
+                    if deployment is not None:
+                        by_name.setdefault(deployment.name, []).append(pod)
+            self._pods[namespace] = by_name
+        return self._pods[namespace]
+
+
+def column(resource: Resource, row: Row, name: str) -> Any:
+    """A derived column of a row."""
+    for known, value in zip(resource.columns, row.columns, strict=True):
+        if known.name == name:
+            return value
+    raise LookupError(f"{resource.plural} have no column {name}")
+
+
+def _node(related: Related, pod: Row) -> list[Row | None]:
+    name = column(PODS, pod, "node")
+    return related.named(NODES, "", [name]) if isinstance(name, str) else []
+
+
+def _claims(related: Related, pod: Row) -> list[Row | None]:
+    return related.named(PERSISTENT_VOLUME_CLAIMS, pod.namespace, column(PODS, pod, "persistentVolumeClaims") or ())
+
+
+def _services_of_pod(related: Related, pod: Row) -> list[Row]:
+    found = []
+    for service in related.in_namespace(SERVICES, pod.namespace):
+        selector: Selector | None = related.fact(SERVICES, service)
+        if selector is not None and selector.selects(pod.labels):
+            found.append(service)
+    return found
+
+
+def _deployment(related: Related, pod: Row) -> list[Row | None]:
+    """Through the name of the ReplicaSet that controls the pod: ``<deployment>-<pod-template-hash>``."""
+    suffix = f"-{pod.labels.get(_HASH_LABEL, '')}"
+    for owner in related.fact(PODS, pod):
+        if not owner.is_controller or owner.kind != "ReplicaSet" or len(suffix) == 1:
+            continue
+        if owner.name is None or not owner.name.endswith(suffix):
+            continue
+        deployment = related.replica(DEPLOYMENTS).get(pod.namespace, owner.name.removesuffix(suffix))
+        if deployment is None:
+            continue
+        selector: Selector | None = related.fact(DEPLOYMENTS, deployment)
+        if selector is not None and selector.selects(pod.labels):
+            return [deployment]
+    return []
+
+
+def _pods_of_deployment(related: Related, deployment: Row) -> Sequence[Row]:
+    return related.pods_of_deployments(deployment.namespace).get(deployment.name, ())
+
+
+def _pods_of_service(related: Related, service: Row) -> list[Row]:
+    selector: Selector | None = related.fact(SERVICES, service)
+    if selector is None:
+        return []
+    return [pod for pod in related.in_namespace(PODS, service.namespace) if selector.selects(pod.labels)]
+
+
+def _ingresses_of_service(related: Related, service: Row) -> list[Row]:
+    ingresses = related.in_namespace(INGRESSES, service.namespace)
+    return [ingress for ingress in ingresses if service.name in related.fact(INGRESSES, ingress)]
+
+
+def _services_of_ingress(related: Related, ingress: Row) -> list[Row | None]:
+    return related.named(SERVICES, ingress.namespace, related.fact(INGRESSES, ingress))
+
+
+def _pods_of_claim(related: Related, claim: Row) -> list[Row]:
+    pods = related.in_namespace(PODS, claim.namespace)
+    return [pod for pod in pods if claim.name in (column(PODS, pod, "persistentVolumeClaims") or ())]
+
+
+def _pods_of_node(related: Related, node: Row) -> list[Row]:
+    return related.replica(PODS).on_node(node.name)
+
+
+def _table(*relations: Relation) -> Mapping[str, Relation]:
+    return {relation.name: relation for relation in relations}
+
+
+RELATIONS: Final[Mapping[str, Mapping[str, Relation]]] = {
+    "pods": _table(
+        Relation(name="node", target=NODES, find=_node, is_single=True),
+        Relation(name="persistentVolumeClaims", target=PERSISTENT_VOLUME_CLAIMS, find=_claims),
+        Relation(name="services", target=SERVICES, find=_services_of_pod),
+        Relation(name="deployment", target=DEPLOYMENTS, find=_deployment, is_single=True),
+    ),
+    "deployments": _table(Relation(name="pods", target=PODS, find=_pods_of_deployment)),
+    "services": _table(
+        Relation(name="pods", target=PODS, find=_pods_of_service),
+        Relation(name="ingresses", target=INGRESSES, find=_ingresses_of_service),
+    ),
+    "ingresses": _table(Relation(name="services", target=SERVICES, find=_services_of_ingress)),
+    "persistentvolumeclaims": _table(Relation(name="pods", target=PODS, find=_pods_of_claim)),
+    "nodes": _table(Relation(name="pods", target=PODS, find=_pods_of_node)),
+}
+"""By plural and name of the relation."""
+
+
+def target(resource: Resource, name: str) -> Resource | None:
+    """Which kind a relation leads to; None if there is no such relation."""
+    relation = RELATIONS.get(resource.plural, {}).get(name)
+    return None if relation is None else relation.target
