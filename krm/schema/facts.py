@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import orjson
 
 from krm.store.rows import Row
 from krm.table.replica import Replica
@@ -145,13 +144,18 @@ class AllFacts:
         return kept[1]
 
 
-_partial = msgspec.json.Decoder(dict[str, msgspec.Raw])
+class _Partial(msgspec.Struct, gc=False):
+    metadata: Any = None
+    spec: Any = None
+
+
+_decode = msgspec.json.Decoder(_Partial).decode
 
 
 def decoded(replica: Replica, row: Row) -> Object:
     """The object of a row, without its status, which no fact is read of."""
-    members = _partial.decode(replica.codec.body(row.record))
-    return {name: orjson.loads(members[name]) for name in ("metadata", "spec") if name in members}
+    found = _decode(replica.codec.body(row.record))
+    return {"metadata": found.metadata, "spec": found.spec}
 
 
 def _at(obj: Any, *steps: str) -> Any:
