@@ -9,14 +9,11 @@ TLS, and a kubeconfig that switches certificate checks off is refused unless tha
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
 import logging
-import ssl
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yarl
@@ -24,20 +21,12 @@ from kubernetes import config as official
 from kubernetes.client import Configuration
 
 from krm.errors import ConfigError
-from krm.kube import kubeconfig, plugin, proxies
+from krm.kube import certificates, kubeconfig, plugin, proxies
 from krm.settings import Secret
 
 _LOG = logging.getLogger(__name__)
 _IN_CLUSTER = "the service account of this pod"
 _API_KEYS = ("BearerToken", "authorization")  # the name has changed between versions of the official client
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tls:
-    """A context that verifies, and what it was made of (equal fingerprints: the same files with the same content)."""
-
-    context: ssl.SSLContext
-    fingerprint: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +38,12 @@ class Access:
     """Where this came from, for messages."""
     headers: tuple[tuple[str, Secret], ...]
     """Authorization and impersonation."""
-    tls: Tls | None
+    tls: certificates.Tls | None
     """None for plain http."""
     ca: str
     """What the server's certificate is checked against, for messages."""
     server_name: str | None
     proxy: str | None
-    expires_at_s: float | None
-    """Unix seconds after which a plugin's credential is void; None if not known."""
 
     def same_credentials(self, other: Access) -> bool:
         """Whether the API server would see the same caller with the same proof."""
@@ -80,7 +67,7 @@ def from_kubeconfig(
     env: Mapping[str, str],
     *,
     allow_insecure: bool,
-    known: Tls | None = None,
+    known: certificates.Tls | None = None,
 ) -> Access:
     """The access that the selected entries mean; reads files. Raises ``ConfigError``.
 
@@ -110,12 +97,11 @@ def from_kubeconfig(
         env=env,
         verify=verify,
         allow_insecure=allow_insecure,
-        expires_at_s=given.expires_at_s if given else None,
         known=known,
     )
 
 
-def in_cluster(env: Mapping[str, str], *, known: Tls | None = None) -> Access:
+def in_cluster(env: Mapping[str, str], *, known: certificates.Tls | None = None) -> Access:
     """The access of a pod's service account. Raises ``ConfigError``."""
     configuration = Configuration()
     try:
@@ -130,7 +116,6 @@ def in_cluster(env: Mapping[str, str], *, known: Tls | None = None) -> Access:
         env=env,
         verify=True,
         allow_insecure=False,
-        expires_at_s=None,
         known=known,
     )
 
@@ -191,8 +176,7 @@ def _access(
     env: Mapping[str, str],
     verify: bool,
     allow_insecure: bool,
-    expires_at_s: float | None,
-    known: Tls | None,
+    known: certificates.Tls | None,
 ) -> Access:
     server = _server(configuration.host, source)
     authorization = _authorization(configuration, source)
@@ -206,11 +190,19 @@ def _access(
         server=server,
         source=source,
         headers=headers,
-        tls=_tls(configuration, source, verify, known) if server.scheme == "https" else None,
+        tls=certificates.load(
+            source,
+            ca=configuration.ssl_ca_cert or None,
+            certificate=configuration.cert_file or None,
+            key=configuration.key_file or None,
+            verify=verify,
+            known=known,
+        )
+        if server.scheme == "https"
+        else None,
         ca=ca,
         server_name=getattr(configuration, "tls_server_name", None) or None,
         proxy=proxy or proxies.for_server(str(server), env),
-        expires_at_s=expires_at_s,
     )
 
 
@@ -265,41 +257,3 @@ def _impersonation(user: kubeconfig.Entry) -> tuple[tuple[str, Secret], ...]:
         name = f"Impersonate-Extra-{urllib.parse.quote(str(key), safe='')}"
         headers.extend((name, Secret(str(value))) for value in values or ())
     return tuple(headers)
-
-
-def _tls(configuration: Any, source: str, verify: bool, known: Tls | None) -> Tls:
-    files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
-    digest = hashlib.sha256(b"verify" if verify else b"")
-    try:
-        for file in files:
-            digest.update(repr(file).encode())
-            digest.update(Path(file).read_bytes() if file else b"")
-    except OSError as error:
-        raise ConfigError(f"{source}: {error.filename}: {error.strerror}") from error
-    if known is not None and known.fingerprint == digest.digest():
-        return known
-    return Tls(context=_context(configuration, source, verify), fingerprint=digest.digest())
-
-
-def _context(configuration: Any, source: str, verify: bool) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            f"{source}: the CA file {configuration.ssl_ca_cert} holds no usable certificate ({error})"
-        ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Newer Pythons also demand extensions that the CAs of many clusters lack; chain, name and dates stay checked.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if configuration.cert_file:
-        try:
-            # A password that is never right: a protected key is an error, not a question on the terminal.
-            context.load_cert_chain(configuration.cert_file, configuration.key_file or None, password="")
-        except (ssl.SSLError, OSError, ValueError) as error:
-            raise ConfigError(
-                f"{source}: the client certificate {configuration.cert_file} and its key do not load ({error})"
-            ) from error
-    return context

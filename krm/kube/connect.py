@@ -150,21 +150,33 @@ class Cluster:
             sent["Content-Type"] = "application/json"
         for name, value in used.headers:
             sent.add(name, value.reveal())
+        url = used.server.with_path(used.server.path.rstrip("/") + path).with_query(query or {})
+        try:
+            response = await self._once(used, method, url, sent, body)
+        except aiohttp.ServerDisconnectedError:
+            if method != "POST":  # the library repeats the others itself
+                raise
+            # A pooled connection that the server closed meanwhile. Our only POSTs are reviews, which change nothing.
+            response = await self._once(used, method, url, sent, body)
+        _keep_alive(response)
+        skew_s = date_skew_s(response, self._wall())
+        self.date_skew_s = self.date_skew_s if skew_s is None else skew_s
+        return response
+
+    async def _once(
+        self, used: access.Access, method: str, url: yarl.URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
         self.requests += 1
-        response = await self._session.request(
+        return await self._session.request(
             method,
-            used.server.with_path(used.server.path.rstrip("/") + path).with_query(query or {}),
-            headers=sent,
+            url,
+            headers=headers,
             data=body,
             ssl=used.tls.context if used.tls is not None else True,
             server_hostname=used.server_name if used.tls is not None else None,
             proxy=used.proxy,
             allow_redirects=False,  # an API server sends none, and credentials must not follow one
         )
-        _keep_alive(response)
-        skew_s = date_skew_s(response, self._wall())
-        self.date_skew_s = self.date_skew_s if skew_s is None else skew_s
-        return response
 
     async def _refusal(self, response: aiohttp.ClientResponse, where: str) -> errors.ClusterError:
         try:

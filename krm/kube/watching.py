@@ -19,6 +19,8 @@ from krm.kube.events import EventType, WatchEvent
 
 __all__ = ["EventType", "WatchEvent", "watch"]
 
+_ACCEPT_S = 30.0
+"""An API server accepts a watch at once, long before there is an event."""
 _GRACE_S = 30.0
 """A server that keeps a watch this long beyond the asked time is left; the caller resumes."""
 
@@ -57,7 +59,12 @@ async def watch(
     framer = framing.Framer(max_line_bytes=max_line_bytes)
     query = _query(version, timeout_s, bookmarks, initial_events, params or {})
     async with cluster.answer(
-        "GET", path, where=where, timeout_s=silence_s, query=query, headers={"Accept-Encoding": "identity"}
+        "GET",
+        path,
+        where=where,
+        timeout_s=min(silence_s, _ACCEPT_S),
+        query=query,
+        headers={"Accept-Encoding": "identity"},
     ) as response:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise errors.BadData(f"{where}: the stream is packed, which was not asked for")

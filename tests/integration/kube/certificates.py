@@ -34,16 +34,16 @@ class Authority:
 
 def make(folder: Path) -> Authority:
     folder.mkdir(parents=True)
-    _openssl(folder, "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca "
+    openssl(folder, "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca "
                      "-keyout ca.key -out ca.crt")  # fmt: skip
     for name in ("server", "client"):
         (folder / f"{name}.ext").write_text(f"{_NAMES}\n" if name == "server" else "")
-        _openssl(folder, f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /O=devs/CN=test-{name} "
+        openssl(folder, f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /O=devs/CN=test-{name} "
                          f"-keyout {name}.key -out {name}.csr")  # fmt: skip
-        _openssl(folder, f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "
+        openssl(folder, f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "
                          f"-extfile {name}.ext -out {name}.crt")  # fmt: skip
     return Authority(folder=folder)
 
 
-def _openssl(folder: Path, arguments: str) -> None:
+def openssl(folder: Path, arguments: str) -> None:
     subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True, timeout=30)

@@ -13,7 +13,7 @@ import pytest
 
 from krm import errors
 from krm.kube import connect, credentials, reading
-from tests.integration.kube import apiserver
+from tests.integration.kube import apiserver, certificates
 from tests.integration.kube.apiserver import answer
 from tests.integration.kube.certificates import Authority
 from tests.integration.kube.conftest import Open
@@ -85,6 +85,16 @@ async def test_a_client_certificate_is_shown(connected: Open, authority: Authori
         assert await reading.get(await connected(server.url, user=user, cluster=ca), PATH)
         with pytest.raises(errors.ClusterUnreachable):
             await reading.get(await connected(server.url, cluster=ca), PATH)
+
+
+async def test_a_client_key_with_a_password_is_an_error_and_no_question(
+    connected: Open, authority: Authority, tmp_path: Path
+) -> None:
+    certificate, key = authority.pair("client")
+    certificates.openssl(tmp_path, f"ec -in {key} -aes256 -passout pass:secret -out locked.key")
+    user = {"client-certificate": str(certificate), "client-key": str(tmp_path / "locked.key")}
+    with pytest.raises(errors.ConfigError, match=f"client certificate {certificate} or its key is unusable"):
+        await connected("https://127.0.0.1:1", user=user)
 
 
 async def test_the_ca_of_a_file_that_was_rotated_counts_after_a_minute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,21 @@ async def test_access_to_paths_and_ones_own_is_asked_in_their_form(connected: Op
         server.answers[:] = [apiserver.answer(body("SelfSubjectAccessReview"), 201)]
         assert (await reviews.self_subject_access_review(cluster, metrics)).allowed
         assert server.requests[1].path.endswith("/selfsubjectaccessreviews")
+
+
+async def test_a_review_survives_a_connection_that_the_server_has_closed(connected: Open) -> None:
+    async def leave(writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    allowed = apiserver.answer({"kind": "SubjectAccessReview", "status": {"allowed": True}}, 201)
+    async with apiserver.running(allowed, leave, allowed, leave) as server:
+        cluster = await connected(server.url)
+        action = reviews.Action(verb="list", resource="pods")
+        for _ in range(2):
+            assert (await reviews.subject_access_review(cluster, ALICE, action)).allowed
+        assert len(server.requests) == 3
+        with pytest.raises(errors.ClusterUnreachable, match="closed the connection without an answer"):
+            await reviews.subject_access_review(cluster, ALICE, action)
 
 
 def token(**status: Any) -> dict[str, Any]:
