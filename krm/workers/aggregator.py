@@ -235,7 +235,7 @@ class Aggregator(Worker):
             for key, state in book.published.items()
             if key not in listed and book.epoch != head.epoch
         ]
-        gone = (book.published.keys() | book.merged.listed.keys()) - listed.keys()
+        keys = self._ledger.touched(head.scope, listed)
         is_other_history = book.epoch != head.epoch
         prediction = self._ledger.install(
             head.scope, listed, head.listed_at, head.epoch, patience_until_ms=self.now_ms() + EXPLAIN_MS
@@ -245,7 +245,7 @@ class Aggregator(Worker):
         if is_other_history:
             # Its events were passed over until now.
             self._cursor = "0-0"
-        return _Install(head, [*listed, *gone], records, prediction if comparable else None, ghosts)
+        return _Install(head, keys, records, prediction if comparable else None, ghosts)
 
     async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes]]:
         """The states and the records of a list's chunks. Raises ``CorruptData`` where they are not that list."""

@@ -7,6 +7,7 @@ events, the table ends as the rule says (a property test compares it with the ru
 from __future__ import annotations
 
 import itertools
+from bisect import insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,12 +17,12 @@ import msgspec
 
 from krm import merge
 from krm.merge import Event, Key, Prediction, State
-from krm.objects.versions import newer
+from krm.objects.versions import newer, order
 from krm.store.head import ScopeHead
 from krm.store.rows import digest
 from krm.store.writing import Operation
 
-AUDITS_MAX: Final = 4
+AUDITS_MAX: Final = 12
 """Lists that wait for the stream at once; a stream that is behind by more is reported by its state, not by row."""
 
 
@@ -149,7 +150,9 @@ class Ledger:
 
     def replay(self, scope: str, key: Key, event: Event) -> None:
         """Take in an event that the stored table has already seen."""
-        self.book(scope).merged.see(key, event)
+        book = self.book(scope)
+        if not book.merged.see(key, event):
+            _fill(book.merged, key, event)
 
     def event(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
         """What an event makes of the table: nothing, or one change, or two where the uid is another."""
@@ -157,6 +160,7 @@ class Ledger:
         for audit in book.audits:
             audit.see(key, event)
         if not book.merged.see(key, event):
+            _fill(book.merged, key, event)
             return []
         if not book.merged.listed_at:
             book.early[key] = record
@@ -173,6 +177,11 @@ class Ledger:
             return False
         seen = book.merged.events.get(key)
         return not (seen and newer(seen[-1].version, listed_at))
+
+    def touched(self, scope: str, listed: Mapping[Key, State]) -> list[Key]:
+        """The keys that installing ``listed`` may change: its own, and what table, list and early events have."""
+        book = self.book(scope)
+        return [*listed, *((book.published.keys() | book.merged.listed.keys() | book.early.keys()) - listed.keys())]
 
     def install(
         self,
@@ -195,12 +204,17 @@ class Ledger:
             return Prediction({}, {})
         since = book.merged.listed_at
         prediction = book.merged.install(listed, listed_at)
-        if prediction is not None and since:
+        if prediction is not None and since and newer(listed_at, since):
             # Rows that stand in for a list say of keys with newer events what these made of it.
-            unsure = frozenset(book.merged.events) if book.stands_in else frozenset[Key]()
             spent = dict(prediction.spent)
+            unsure = frozenset(book.merged.events.keys() - spent.keys() if book.stands_in else ())
             audit = Audit(since, listed_at, listed, spent, prediction.listed, unsure, patience_until_ms)
-            book.audits = [*book.audits[1 - AUDITS_MAX :], audit]
+            for overdue in book.audits[: 1 - AUDITS_MAX]:
+                overdue.patience_until_ms = 0
+            for key in spent:  # of which neither list need know, nor the table
+                audit.look_at(key)
+            book.audits.append(audit)
+        if prediction is not None:
             book.stands_in = False
         return prediction
 
@@ -220,7 +234,7 @@ class Ledger:
         book = self.book(scope)
         operations: list[Operation] = []
         for key in itertools.islice(keys, most):
-            if prediction is not None and book.audits:
+            if prediction is not None and book.audits and book.audits[-1].until == book.merged.listed_at:
                 book.audits[-1].look_at(key)
             # An event that decides was published when it came, unless it came before the first list.
             found = book.early if key in book.merged.events else records
@@ -285,6 +299,13 @@ class Ledger:
             window_end=book.merged.window_end,
             contiguous=not newer(book.merged.window_start, book.installed.listed_at) and bool(book.merged.window_end),
         )
+
+
+def _fill(scope: merge.Scope, key: Key, event: Event) -> None:
+    """Note an event older than the newest one of its key: it decides nothing but what is predicted of a list."""
+    seen = scope.events.get(key)
+    if seen and newer(event.version, scope.listed_at) and all(event.version != one.version for one in seen):
+        insort(seen, event, key=lambda one: order(one.version))
 
 
 def _record_of(records: Mapping[Key, bytes], key: Key) -> Callable[[], bytes]:

@@ -1,0 +1,464 @@
+"""The books against the rule: whatever the interleaving of events, lists, slices and restarts."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from krm import merge
+from krm.merge import Event, Key, State
+from krm.objects.versions import newer
+from krm.store.head import ScopeHead
+from krm.store.rows import DIGEST_MODULUS, digest
+from krm.store.writing import Operation
+from krm.workers.ledger import AUDITS_MAX, Drift, DriftKind, Ledger, MissingRecord
+from tests.unit.histories import KEYS, Shown, Truth, generate
+
+CASES = int(os.environ.get("KRM_TEST_CASES", "20000")) // 50
+SCOPE = ""
+EPOCH = "uid/0"
+NOW_MS = 5
+X: Key = ("a", "x")
+Y: Key = ("a", "y")
+
+
+def record_of(uid: str, version: str) -> bytes:
+    return f"{uid}@{version}".encode()
+
+
+@dataclass
+class Replayed:
+    """A plain table that believes the operations, and checks each."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, bytes] = field(default_factory=dict)
+    count: int = 0
+    total: int = 0
+
+    def apply(self, operations: list[Operation]) -> None:
+        for one in operations:
+            before = self.rows.get(one.uid)
+            if one.kind == "DELETED":
+                assert before is not None, one
+                assert one.record in (b"", record_of(one.uid, one.version)), one
+                del self.rows[one.uid]
+            else:
+                assert one.record == record_of(one.uid, one.version), one
+                assert (before is None) == (one.kind == "ADDED"), one
+                assert before is None or newer(one.version, before), f"{one} goes back behind {before}"
+                self.rows[one.uid] = one.version
+            self.count += one.rows
+            self.total = (self.total + one.digest) % DIGEST_MODULUS
+
+    def check(self) -> None:
+        assert self.count == len(self.rows)
+        assert self.total == sum(digest(*row) for row in self.rows.items()) % DIGEST_MODULUS
+
+
+@dataclass
+class Aggregation:
+    """What an aggregator does with the books, without a store; its log is what it was shown."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    table: Replayed = field(default_factory=Replayed)
+    log: list[tuple[Key, Event]] = field(default_factory=list)
+    taken: int = 0
+    installed_at: str = ""
+    drift: list[Drift] = field(default_factory=list)
+    slicing: Iterator[list[Operation]] = field(default_factory=lambda: iter(()))
+
+    def event(self, key: Key, event: Event) -> None:
+        self.log.append((key, event))
+        self.table.apply(self.ledger.event(SCOPE, key, event, record_of(event.uid, event.version)))
+        self.taken = len(self.log)
+
+    def take(self, listed: Mapping[Key, State], at: str, slice_size: int, *, full: bool) -> None:
+        self.finish()
+        known = {} if full else dict(self.ledger.book(SCOPE).published)
+        records = {k: record_of(*s) for k, s in listed.items() if known.get(k) != s}
+        if any(k not in records and self.ledger.lacks(SCOPE, k, s, at) for k, s in listed.items()):
+            records = {k: record_of(*s) for k, s in listed.items()}
+        book = self.ledger.book(SCOPE)
+        first = not book.merged.listed_at
+        keys = self.ledger.touched(SCOPE, listed)
+        # Never "too late": only the stream ends the wait.
+        prediction = self.ledger.install(SCOPE, listed, at, EPOCH, patience_until_ms=NOW_MS + 1)
+        if prediction is not None:
+            self.slicing = self._slices(keys, records, None if first else prediction, slice_size, at)
+
+    def _slices(
+        self,
+        touched: list[Key],
+        records: Mapping[Key, bytes],
+        prediction: merge.Prediction | None,
+        size: int,
+        at: str,
+    ) -> Iterator[list[Operation]]:
+        keys = iter(touched)
+        for _ in range(0, len(touched) + 1, size):
+            made = self.ledger.reconcile(SCOPE, keys, records, prediction, size)
+            self.table.apply(made)
+            yield made
+        self.installed_at = at
+        self.ledger.book(SCOPE).installed = installed(at, self.ledger.book(SCOPE).merged.window_end)
+        self.drift += self.ledger.drifted(SCOPE, NOW_MS)
+
+    def step(self) -> None:
+        next(self.slicing, None)
+
+    def finish(self) -> None:
+        for _ in self.slicing:
+            pass
+
+    def restart(self) -> None:
+        """Begin again from what is stored: rows, the head's list and cursor, the unspent events of the log."""
+        self.finish()
+        if not self.installed_at:
+            return
+        book = self.ledger.book(SCOPE)
+        ledger = Ledger()
+        for key, state in book.published.items():
+            ledger.load(SCOPE, key, state)
+        ledger.take_over(installed(self.installed_at, book.merged.window_end))
+        self.log = [(k, e) for k, e in self.log if newer(e.version, self.installed_at)]
+        for key, event in self.log:
+            ledger.replay(SCOPE, key, event)
+        self.ledger = ledger
+
+
+def installed(at: str, window_end: str = "") -> ScopeHead:
+    return ScopeHead(
+        scope=SCOPE,
+        epoch=EPOCH,
+        listing="",
+        listed_at=at,
+        verified_at_ms=1,
+        took_s=0.0,
+        window_start="",
+        window_end=window_end,
+        contiguous=False,
+    )
+
+
+def ready() -> Ledger:
+    ledger = Ledger()
+    ledger.book(SCOPE).epoch = EPOCH
+    return ledger
+
+
+def play(shown: list[Shown], rng: random.Random, *, restarts: float, first_list_late: bool) -> Aggregation:
+    aggregation = Aggregation(ledger=ready())
+    if first_list_late:
+        shown = [*shown[1:4], shown[0], *shown[4:]]
+    for one in shown:
+        if one.event is not None:
+            aggregation.event(*one.event)
+        else:
+            assert one.listed is not None
+            aggregation.take(one.listed, one.listed_at, rng.randint(1, 3), full=rng.random() < 0.3)
+        while rng.random() < 0.4:
+            aggregation.step()
+        if rng.random() < restarts:
+            aggregation.restart()
+    aggregation.finish()
+    return aggregation
+
+
+def pure(shown: list[Shown]) -> dict[Key, State]:
+    """The rule, applied to everything at once: the newest list and the newest event of each key."""
+    listed: Mapping[Key, State] = {}
+    at = ""
+    last: dict[Key, Event] = {}
+    for one in shown:
+        if one.event is not None:
+            key, event = one.event
+            if key not in last or newer(event.version, last[key].version):
+                last[key] = event
+        elif not newer(at, one.listed_at):
+            listed, at = one.listed or {}, one.listed_at
+    found = {key: merge.merged(listed, at, last, key) for key in KEYS}
+    return {key: state for key, state in found.items() if state is not None}
+
+
+def check(seed: int, *, loss: float, restarts: float, first_list_late: bool = False) -> Aggregation:
+    _, shown, _ = generate(seed, lists_in_flight=2, loss=loss, steps=40)
+    played = play(shown, random.Random(seed), restarts=restarts, first_list_late=first_list_late)
+    published = played.ledger.book(SCOPE).published
+    assert published == pure(shown), f"seed {seed}"
+    assert played.table.rows == dict(published.values()), f"seed {seed}"
+    played.table.check()
+    return played
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+@pytest.mark.parametrize("restarts", [0.0, 0.15], ids=["no-restart", "restarts"])
+@pytest.mark.parametrize("first_list_late", [False, True], ids=["list-first", "events-first"])
+def test_table_equals_the_rule_applied_to_everything(loss: float, restarts: float, first_list_late: bool) -> None:
+    for seed in range(CASES):
+        check(seed, loss=loss, restarts=restarts, first_list_late=first_list_late)
+
+
+@given(st.integers(0, 2**40), st.floats(0, 0.5), st.sampled_from([0.0, 0.3]), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_table_equals_the_rule_for_any_seed(seed: int, loss: float, restarts: float, first_list_late: bool) -> None:
+    check(seed, loss=loss, restarts=restarts, first_list_late=first_list_late)
+
+
+# The audit.
+
+
+def differences(shown: list[Shown]) -> list[tuple[DriftKind, Key, str]]:
+    """What lists told that all events, late ones included, had not: replayed from each list to the next."""
+    delivered = [one.event for one in shown if one.event is not None]
+    found: list[tuple[DriftKind, Key, str]] = []
+    before: Mapping[Key, State] | None = None
+    since = ""
+    for one in shown:
+        if one.event is not None or newer(since, one.listed_at):
+            continue
+        assert one.listed is not None
+        if before is not None:
+            predicted = dict(before)
+            between = [(k, e) for k, e in delivered if newer(e.version, since) and not newer(e.version, one.listed_at)]
+            for key, event in sorted(between, key=lambda pair: int(pair[1].version)):
+                if event.deleted:
+                    predicted.pop(key, None)
+                else:
+                    predicted[key] = State(event.uid, event.version)
+            for key in predicted.keys() | one.listed.keys():
+                had, has = predicted.get(key), one.listed.get(key)
+                if had == has:
+                    continue
+                if has is None and had is not None:
+                    found.append((DriftKind.MISSED_DELETED, key, had.uid))
+                elif has is not None:
+                    kind = DriftKind.MISSED_ADDED if had is None else DriftKind.MISSED_MODIFIED
+                    found.append((kind, key, has.uid))
+        before, since = one.listed, one.listed_at
+    return found
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1, 0.4])
+def test_each_silent_loss_is_reported_exactly_once_and_nothing_else_is(loss: float) -> None:
+    reported = 0
+    for seed in range(CASES):
+        _, shown, _ = generate(seed, lists_in_flight=2, loss=loss, steps=40)
+        if sum(one.listed is not None for one in shown) > AUDITS_MAX:
+            continue  # the stream may be too far behind: see below
+        played = Aggregation(ledger=ready())
+        rng = random.Random(seed)
+        for one in shown:
+            if one.event is not None:
+                played.event(*one.event)
+            else:
+                assert one.listed is not None
+                played.take(one.listed, one.listed_at, rng.randint(1, 3), full=True)
+            while rng.random() < 0.4:
+                played.step()
+        played.finish()
+        found = played.drift + played.ledger.drifted(SCOPE)
+        assert sorted((d.kind, d.key, d.uid) for d in found) == sorted(differences(shown)), f"seed {seed}"
+        reported += len(found)
+    assert (reported > 0) == (loss > 0)
+
+
+def test_no_restart_invents_a_loss() -> None:
+    for seed in range(CASES):
+        played = check(seed, loss=0.0, restarts=0.2)
+        assert not played.drift + played.ledger.drifted(SCOPE), f"seed {seed}"
+
+
+def listed(ledger: Ledger, rows: Mapping[Key, State], at: str) -> list[Operation]:
+    records = {key: record_of(*state) for key, state in rows.items()}
+    touched = ledger.touched(SCOPE, rows)
+    prediction = ledger.install(SCOPE, rows, at, EPOCH, patience_until_ms=100)
+    assert prediction is not None
+    return ledger.reconcile(SCOPE, iter(touched), records, prediction, 1_000)
+
+
+def took(ledger: Ledger, key: Key, uid: str, version: str, *, deleted: bool = False) -> list[Operation]:
+    return ledger.event(SCOPE, key, Event(uid, version, deleted), record_of(uid, version))
+
+
+def lines(operations: list[Operation]) -> list[tuple[str, str, str, bytes]]:
+    return [(one.kind, one.uid, one.version, one.record) for one in operations]
+
+
+def test_difference_is_kept_open_until_the_stream_has_passed_the_list() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    ledger.book(SCOPE).merged.bookmark("10")
+    listed(ledger, {X: State("u", "15")}, "20")
+    assert ledger.book(SCOPE).unexplained
+    assert ledger.drifted(SCOPE, NOW_MS) == []
+    took(ledger, Y, "v", "21")
+    assert ledger.drifted(SCOPE, NOW_MS) == [Drift(DriftKind.MISSED_MODIFIED, X, "u", "15")]
+    assert ledger.drifted(SCOPE) == []
+
+
+def test_event_that_is_late_but_in_time_explains_a_difference() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    listed(ledger, {X: State("u", "15")}, "20")
+    assert took(ledger, X, "u", "15") == []
+    assert ledger.drifted(SCOPE) == []
+
+
+def test_difference_counts_as_missed_when_patience_ends() -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    listed(ledger, {X: State("u", "15")}, "20")
+    assert ledger.drifted(SCOPE, 99) == []
+    assert ledger.drifted(SCOPE, 100) == [Drift(DriftKind.MISSED_ADDED, X, "u", "15")]
+
+
+def test_open_difference_survives_the_next_list() -> None:
+    ledger = ready()
+    for at, rows in (("10", {X: State("u", "5")}), ("20", {}), ("30", {})):
+        listed(ledger, rows, at)
+    assert ledger.drifted(SCOPE, NOW_MS) == []
+    assert ledger.drifted(SCOPE) == [Drift(DriftKind.MISSED_DELETED, X, "u", "5")]
+
+
+def test_differences_of_a_stream_that_is_far_behind_are_reported_rather_than_kept() -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    for number in range(20, 23 + AUDITS_MAX):
+        listed(ledger, {X: State("u", f"{number}5")}, f"{number}9")
+    assert len(ledger.drifted(SCOPE, NOW_MS)) == 3
+    assert len(ledger.drifted(SCOPE)) == AUDITS_MAX
+
+
+# Single steps, by hand.
+
+
+def test_event_makes_an_addition_a_change_and_a_deletion() -> None:
+    ledger = ready()
+    assert listed(ledger, {}, "10") == []
+    made = [
+        took(ledger, X, "u", "11"),
+        took(ledger, X, "u", "12"),
+        took(ledger, X, "u", "12"),
+        took(ledger, X, "u", "13", deleted=True),
+        took(ledger, X, "u", "14", deleted=True),
+    ]
+    assert [lines(one) for one in made] == [
+        [("ADDED", "u", "11", b"u@11")],
+        [("MODIFIED", "u", "12", b"u@12")],
+        [],
+        [("DELETED", "u", "13", b"u@13")],
+        [],
+    ]
+
+
+def test_other_uid_is_one_object_gone_and_another_come() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    assert lines(took(ledger, X, "v", "11")) == [("DELETED", "u", "11", b""), ("ADDED", "v", "11", b"v@11")]
+
+
+def test_end_of_an_object_that_was_never_seen_does_not_stand_for_the_end_of_another() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    assert lines(took(ledger, X, "v", "12", deleted=True)) == [("DELETED", "u", "12", b"")]
+
+
+def test_object_missing_in_a_list_ends_at_the_version_of_the_list() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    assert lines(listed(ledger, {}, "20")) == [("DELETED", "u", "20", b"")]
+
+
+def test_no_key_is_passed_over_between_slices() -> None:
+    ledger = ready()
+    rows = {("n", str(number)): State(f"u{number}", "5") for number in range(10)}
+    records = {key: record_of(*state) for key, state in rows.items()}
+    prediction = ledger.install(SCOPE, rows, "10", EPOCH)
+    keys = iter(rows)
+    for _ in range(5):
+        ledger.reconcile(SCOPE, keys, records, prediction, 2)
+    assert ledger.book(SCOPE).published == rows
+
+
+def test_list_without_a_record_that_the_table_lacks_is_not_installable() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    assert not ledger.lacks(SCOPE, X, State("u", "5"), "20")
+    assert ledger.lacks(SCOPE, X, State("u", "15"), "20")
+    took(ledger, X, "u", "25")
+    assert not ledger.lacks(SCOPE, X, State("u", "15"), "20")
+    rows = {Y: State("v", "15")}
+    prediction = ledger.install(SCOPE, rows, "30", EPOCH)
+    with pytest.raises(MissingRecord, match="a/y"):
+        ledger.reconcile(SCOPE, iter(rows), {}, prediction, 10)
+
+
+def test_older_list_is_refused() -> None:
+    ledger = ready()
+    listed(ledger, {}, "20")
+    assert ledger.install(SCOPE, {X: State("u", "5")}, "10", EPOCH) is None
+
+
+def test_record_of_an_event_before_the_first_list_is_the_one_published() -> None:
+    ledger = ready()
+    took(ledger, X, "u", "25")
+    assert lines(listed(ledger, {X: State("u", "15")}, "20")) == [("ADDED", "u", "25", b"u@25")]
+
+
+def test_row_of_another_history_is_written_anew_even_at_the_same_version() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5"), Y: State("v", "6")}, "10")
+    prediction = ledger.install(SCOPE, {X: State("u", "5")}, "7", "uid/1")
+    made = ledger.reconcile(SCOPE, iter([X, Y]), {X: b"another"}, prediction, 10)
+    assert lines(made) == [("MODIFIED", "u", "5", b"another"), ("DELETED", "v", "7", b"")]
+    assert ledger.drifted(SCOPE) == []
+
+
+def test_scope_has_no_head_before_its_list_is_in_the_table() -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    assert ledger.scope_head(SCOPE) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "contiguous"),
+    [
+        pytest.param(lambda scope: None, False, id="no-stream-yet"),
+        pytest.param(lambda scope: scope.gap("10"), True, id="stream-from-the-list"),
+        pytest.param(lambda scope: scope.gap("11"), False, id="stream-from-behind-it"),
+    ],
+)
+def test_scope_is_contiguous_where_list_and_stream_meet(step: Callable[[merge.Scope], None], contiguous: bool) -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    book = ledger.book(SCOPE)
+    book.installed = installed("10")
+    step(book.merged)
+    head = ledger.scope_head(SCOPE)
+    assert head is not None
+    assert head.contiguous is contiguous
+
+
+def test_scope_whose_next_list_is_of_another_history_is_not_contiguous() -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    book = ledger.book(SCOPE)
+    book.installed = installed("10")
+    book.merged.gap("10")
+    ledger.install(SCOPE, {}, "5", "uid/1")
+    head = ledger.scope_head(SCOPE)
+    assert head is not None
+    assert (head.contiguous, head.window_start, head.window_end) == (False, "", "")
+
+
+def test_truth_is_what_the_generator_says() -> None:
+    truth = Truth()
+    truth.write(X, "u", 5)
+    truth.write(X, "u", 7, deleted=True)
+    assert (truth.at("6"), truth.at("7")) == ({X: State("u", "5")}, {})
