@@ -120,6 +120,8 @@ class Follower:
         self._feeds: set[Feed] = set()
         self._news = asyncio.Event()
         self._look = asyncio.Event()
+        self._waiting = 0
+        """How many wait for news at the moment."""
 
     # -- what others ask -----------------------------------------------------------------------------------------
 
@@ -145,10 +147,13 @@ class Follower:
     async def news(self, *, timeout_s: float) -> None:
         """Wait until something changed (rows, head or heartbeats), at most ``timeout_s``."""
         self._look.set()
+        self._waiting += 1
         try:
             await asyncio.wait_for(self._news.wait(), timeout_s)
         except TimeoutError:
             return
+        finally:
+            self._waiting -= 1
 
     @contextmanager
     def feed(self) -> Iterator[Feed]:
@@ -330,6 +335,9 @@ class Follower:
                 if start + CHANGES_A_TURN < len(changes):
                     await asyncio.sleep(0)
             if changes:
+                if self._waiting:
+                    # Somebody waits for a version: do not make them wait for the next look at the head.
+                    self._consider(await self.source.head())
                 self._tell()
 
     async def _apply_all(self, changes: Sequence[Change]) -> None:
