@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -194,4 +195,6 @@ def _unreachable(peer: Peer, error: Exception) -> str:
 
 def _os_text(error: aiohttp.ClientOSError) -> str:
     cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno)  # asyncio's own text names the address only
     return clean(cause.strerror or str(cause))

@@ -126,7 +126,7 @@ async def test_http_to_a_port_of_https_and_the_reverse(connected: Open, authorit
 
 async def test_a_refused_connection_says_where_and_what_to_look_at(connected: Open, free_port: int) -> None:
     said = await refusal(await connected(f"https://127.0.0.1:{free_port}"))
-    assert f"no connection to https://127.0.0.1:{free_port}" in said
+    assert f"no connection to https://127.0.0.1:{free_port} (Connection refused)" in said
     assert "is the API server running, is the server in context 'test' of" in said
 
 
