@@ -195,6 +195,7 @@ def _unreachable(peer: Peer, error: Exception) -> str:
 
 def _os_text(error: aiohttp.ClientOSError) -> str:
     cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
-        return os.strerror(cause.errno)  # asyncio's own text names the address only
+    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
+    if number is not None and number > 0:  # names that do not resolve have negative ones, and a text of their own
+        return os.strerror(number)  # asyncio's text names the address only
     return clean(cause.strerror or str(cause))
