@@ -52,6 +52,8 @@ async def answer(operations: Operations | None, request: web.Request, parts: lis
     raw = await request.read()
     try:
         body = orjson.loads(raw) if raw.strip() else {}
+        if not isinstance(body, dict) and action is not _add_faults:
+            return _reply(400, {"error": "the body must be a JSON object"})
         return _reply(200, await action(operations, body))
     except orjson.JSONDecodeError as error:
         return _reply(400, {"error": f"the body is not JSON: {error}"})

@@ -168,7 +168,8 @@ class Faults:
             raise ValueError(f"kind must be one of {', '.join(FaultKind)}")
         for name, (types, least, most) in _RANGES.items():
             value: Any = spec.get(name, least)
-            fits = isinstance(value, types) and not isinstance(value, bool) and least <= value <= most
+            is_number = isinstance(value, types) and not isinstance(value, bool)
+            fits = is_number and least <= float(value) <= most
             if not fits and not (value is None and name in ("count", "retry_after_s")):
                 raise ValueError(f"{name} must be a number from {least} to {most}")
         return self.add(spec["kind"], **{name: value for name, value in spec.items() if name != "kind"})

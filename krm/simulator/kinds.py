@@ -160,6 +160,7 @@ NAMESPACES = Kind(
     fields={"metadata.name": "metadata.name", "name": "metadata.name", "status.phase": "status.phase"},
     named_field_error=False,
     bookmark={"spec": {}, "status": {}},
+    returns_deleted=True,
 )
 PERSISTENT_VOLUME_CLAIMS = Kind(
     plural="persistentvolumeclaims",

@@ -92,7 +92,12 @@ class Simulation:
         self.server.writer.close()
         self.server.end_watches()
         if self._runner is not None:
+            transports = self._transports()
             await self._runner.cleanup()
+            # A closed TLS connection waits for its client, who may be busy elsewhere: it is not waited for.
+            for transport in transports:
+                transport.abort()
+            await asyncio.sleep(0)
 
     async def _keep_house(self, history_s: float) -> None:
         """Compact what is older than the history that is kept, as a real cluster does every five minutes."""
@@ -147,10 +152,14 @@ class Simulation:
 
     def _drop_connections(self) -> None:
         self.server.end_watches(abort=True)
-        if self._runner is not None and self._runner.server is not None:
-            for connection in self._runner.server.connections:
-                if connection.transport is not None:
-                    connection.transport.abort()
+        for transport in self._transports():
+            transport.abort()
+
+    def _transports(self) -> list[asyncio.Transport]:
+        if self._runner is None or self._runner.server is None:
+            return []
+        found = [connection.transport for connection in self._runner.server.connections]
+        return [transport for transport in found if transport is not None]
 
     def kubeconfig(self, token: str = "") -> str:
         """A kubeconfig (YAML) that leads here."""

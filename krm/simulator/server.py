@@ -130,7 +130,7 @@ class _Call:
         await self._misbehave(target.names, target.namespace)
         user = server.access.authenticate(request.headers)
         server.access.authorize(user, self._verb, target)
-        if self._verb not in (*target.kind.verbs, "get") and not target.subresource:
+        if self._verb not in _verbs_of(target):
             raise status.method_not_allowed()
         if self._verb == "list":
             return await self._list(target)
@@ -270,10 +270,11 @@ class _Call:
         version = server.store.get(target.kind, target.namespace, target.name)
         if version is None:
             raise status.not_found(target.kind, target.name)
-        if target.subresource not in ("", "status"):
-            raise status.method_not_allowed()
-        shape = self._shape()
         count = server.requests.count("get", target.kind.qualified, 200)
+        if target.subresource == "log":
+            text = f"{version.fields['status.phase']} on {version.fields['spec.nodeName']}\n"
+            return await answers.send(self._request, 200, [text.encode()], count, content_type="text/plain")
+        shape = self._shape()
         if shape is Shape.TABLE:
             page = Page(kind=target.kind, rv=version.rv, versions=(version,))
             body = tables.table(page, self._request.query, server.store.clock())
@@ -293,6 +294,12 @@ class _Call:
         return await answers.send(request, code, [body], count, skew_s=self._skew_s)
 
 
+def _verbs_of(target: Target) -> tuple[str, ...]:
+    if not target.subresource:
+        return target.kind.verbs
+    return next(each.verbs for each in target.kind.subresources if each.name == target.subresource)
+
+
 def _verb(request: web.Request, target: Target) -> str:
     if request.method in ("GET", "HEAD"):
         if request.query.get("watch", "false").lower() not in ("false", "0", ""):
@@ -303,6 +310,8 @@ def _verb(request: web.Request, target: Target) -> str:
         raise status.method_not_allowed()
     if target.name == "" and verb == "delete":
         return "deletecollection"
-    if (verb == "create") is (target.name != "" and target.subresource == ""):
+    # Created is in a collection (or below an object), everything else happens to an object.
+    fits = (not target.name or bool(target.subresource)) if verb == "create" else bool(target.name)
+    if not fits:
         raise status.method_not_allowed()
     return verb

@@ -116,6 +116,8 @@ class Watch:
             else:
                 await self._send_initial(initial)
                 await self._follow(deadline)
+                if self._held is not None:
+                    await self._write(self._held)
             await response.write_eof()
         except StreamClosedError:
             pass
