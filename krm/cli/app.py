@@ -10,14 +10,27 @@ import typer
 
 from krm.cli.choices import Form, LogLevel, StatusForm, complete_kinds
 
-app = typer.Typer(
-    name="krm",
-    help="Kubernetes Resource Monitor: the state of a cluster, cached, and how true it is.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+
+def _typer(*, has_completion: bool) -> typer.Typer:
+    return typer.Typer(
+        name="krm",
+        help="Kubernetes Resource Monitor: the state of a cluster, cached, and how true it is.",
+        add_completion=has_completion,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+app = _typer(has_completion=False)
+
+
+def with_completion() -> typer.Typer:
+    """`app` with ``--install-completion`` and ``--show-completion``, whose mere presence doubles the start-up time."""
+    whole = _typer(has_completion=True)
+    whole.registered_callback, whole.registered_commands = app.registered_callback, app.registered_commands
+    return whole
+
 
 Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="Where KRM is; else KRM_URL, else http://127.0.0.1:8000.")
@@ -185,12 +198,15 @@ def serve(
 
 @app.command()
 def get(
-    words: Annotated[
-        list[str],
+    resource: Annotated[
+        str,
         typer.Argument(
-            metavar="RESOURCE [NAME]...", help="po, deploy, pvc, svc, ing, no...", autocompletion=complete_kinds
+            metavar="RESOURCE",
+            help="pods or po, deploy, pvc, svc, ing, no; po,svc; po/web.",
+            autocompletion=complete_kinds,
         ),
     ],
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these objects.")] = None,
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="The namespace.")
     ] = "default",
@@ -222,7 +238,7 @@ def get(
     from krm.cli.reading import get as getting
 
     wanted = getting.Wanted(
-        targets=targets.parse(words),
+        targets=targets.parse([resource, *(names or [])]),
         namespace=None if all_namespaces else namespace,
         label_selector=selector,
         field_selector=field_selector,
@@ -235,7 +251,7 @@ def get(
 @app.command()
 def query(
     source: Annotated[
-        str | None, typer.Argument(metavar="[FILE|-]", help="A file with the query; - is standard input.")
+        str | None, typer.Argument(metavar="FILE|-", help="A file with the query; - is standard input.")
     ] = None,
     variables: Annotated[
         list[str] | None,
@@ -254,7 +270,7 @@ def query(
 def status(
     kinds: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RESOURCE]...", help="All when left out.", autocompletion=complete_kinds),
+        typer.Argument(metavar="RESOURCE", help="All when left out.", autocompletion=complete_kinds),
     ] = None,
     form: Annotated[StatusForm, typer.Option("-o", "--output", help="How to print it.")] = StatusForm.TABLE,
     url: Url = None,
@@ -265,6 +281,25 @@ def status(
     from krm.cli.reading import status as telling
 
     return telling.run([registry.find(kind) for kind in kinds or ()], form, url=url, timeout=timeout)
+
+
+@app.command()
+def drift(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="RESOURCE", help="All when left out.", autocompletion=complete_kinds),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1_000_000, help="At most so many.")] = 100,
+    form: Annotated[StatusForm, typer.Option("-o", "--output", help="How to print it.")] = StatusForm.TABLE,
+    url: Url = None,
+    timeout: Timeout = "10s",
+) -> int:
+    """What the stream had missed and verification found, newest first."""
+    from krm import resources as registry
+    from krm.cli.reading import drift as telling
+
+    resource = registry.find(kind) if kind else None
+    return telling.run(resource, form, limit=limit, url=url, timeout=timeout)
 
 
 @app.command()

@@ -8,9 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from krm.cli import output
 
@@ -64,14 +63,20 @@ def _run(arguments: list[str]) -> int:
     import typer
     from typer.main import get_command
 
-    from krm.cli.app import app
+    from krm.cli.app import app, with_completion
 
     if "_KRM_COMPLETE" in os.environ:
-        app(arguments, prog_name="krm")
+        with_completion()(arguments, prog_name="krm")
         return 0
-    command = get_command(app)
+    # Straight to the command: on the way through the group, typer loads what takes longer than all of --help may.
+    known: dict[str, Any] = getattr(get_command(app), "commands", {})
+    command, name = known.get(arguments[0] if arguments else ""), f"krm {' '.join(arguments[:1])}"
+    if command is not None:
+        arguments = arguments[1:]
+    else:
+        command, name, arguments = get_command(with_completion()), "krm", arguments or ["--help"]
     try:
-        with command.make_context("krm", arguments) as context:
+        with command.make_context(name, arguments) as context:
             status = command.invoke(context)
             return status if isinstance(status, int) else 0
     except typer.Exit as end:
@@ -99,6 +104,8 @@ def explain(error: Exception) -> int:
         output.say(str(error))
         return client_status
     if os.environ.get("KRM_LOG_LEVEL", "").lower() == "debug":
+        import traceback
+
         traceback.print_exception(error)
     output.say(
         f"this is a fault of krm: {type(error).__name__}: {error} (KRM_LOG_LEVEL=debug shows where); please report it"
@@ -116,6 +123,6 @@ def _client_status(error: Exception) -> int | None:
 
 def _explain_usage(error: _Usage) -> int:
     path = getattr(error.ctx, "command_path", "krm") if getattr(error, "ctx", None) else "krm"
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     output.say(f"{message} (see {path} --help)")
     return error.exit_code

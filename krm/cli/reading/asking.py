@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from krm.cli import output
@@ -65,6 +67,7 @@ def asker(url: str | None, timeout: str) -> Iterator[Asker]:
     from krm_client.errors import KrmConnectError, KrmTlsError
 
     timeout_s = seconds(timeout)
+    _warn_of_readable_token(os.environ)
     try:
         client = KrmClient(url, timeout=timeout_s)
     except KrmConnectError as error:
@@ -78,6 +81,15 @@ def asker(url: str | None, timeout: str) -> Iterator[Asker]:
             raise KrmError(
                 f"{error}. Is KRM running there? `krm demo` or `krm run` start it; --url or KRM_URL say where it is"
             ) from error
+
+
+def _warn_of_readable_token(env: Mapping[str, str]) -> None:
+    path = env.get("KRM_TOKEN_FILE")
+    try:
+        if path and Path(path).stat().st_mode & 0o004:
+            output.say(f"warning: anybody on this machine can read KRM_TOKEN_FILE={path}: chmod 600 it")
+    except OSError:
+        return  # the client says what is wrong with it
 
 
 def seconds(text: str) -> float:

@@ -90,7 +90,7 @@ def _parted(text: str) -> tuple[str, str, str]:
             depth += 1
         elif character == "]":
             depth -= 1
-        elif not depth and index:
+        elif not depth:
             for operator in _OPERATORS:
                 if text.startswith(operator, index):
                     return text[:index].strip(), operator, text[index + len(operator) :].strip()

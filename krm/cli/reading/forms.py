@@ -94,7 +94,7 @@ def _rows(one: Found, form: Form, has_headings: bool, has_namespaces: bool, *, h
 
 
 def _namespace(item: Object) -> str:
-    return str((item.get("metadata") or {}).get("namespace", ""))
+    return output.for_terminal(str((item.get("metadata") or {}).get("namespace", "")))
 
 
 def _csv(one: Found, *, has_headings: bool) -> str:

@@ -37,10 +37,9 @@ def settings_from(flags: Mapping[str, object], env: Mapping[str, str]) -> Settin
     from krm import settings
     from krm.cli import output
 
-    read = Settings.load(flags, env)
     for line in settings.unknown(env):
         output.say(f"warning: {line}")
-    return read
+    return Settings.load(flags, env)
 
 
 def work(role: Role, settings: Settings, resources: Sequence[Resource], cluster: ClusterChoice) -> int:
