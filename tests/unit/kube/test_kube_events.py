@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from krm import errors
@@ -130,6 +130,7 @@ GOOD = [
 ]
 
 
+@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(
     number=st.integers(0, len(GOOD) - 1),
     flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1, max_size=4),
@@ -153,6 +154,7 @@ def test_flipped_bytes_give_an_event_or_bad_data_and_nothing_else(
         assert isinstance(json.loads(event.raw), dict)
 
 
+@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(st.binary(max_size=60))
 def test_any_bytes_give_an_event_or_bad_data(data: bytes) -> None:
     with pytest.raises(errors.BadData):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krm import errors
@@ -21,6 +21,7 @@ def lines(framer: Framer, chunks: list[bytes]) -> list[bytes]:
     return [line for chunk in chunks for line in framer.feed(chunk)]
 
 
+@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(sent=STREAMS, tail=st.binary(max_size=10), places=st.lists(st.integers(0, 500), max_size=30))
 def test_lines_are_the_same_wherever_the_stream_is_cut(sent: list[bytes], tail: bytes, places: list[int]) -> None:
     tail = tail.replace(b"\n", b"_")

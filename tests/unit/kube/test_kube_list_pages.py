@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krm import errors
@@ -79,6 +79,7 @@ PAGE = page(
 )
 
 
+@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(
     flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1, max_size=4),
     cut=st.integers(0, 40),
