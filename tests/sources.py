@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -11,7 +12,9 @@ from krm import resources
 from krm.errors import AnswerError, Code
 from krm.resources import Resource
 from krm.store.head import DriftLine, Missed, WorkerStatus
+from krm.store.reading import Change
 from krm.store.rows import Codec
+from krm.table.feeds import Delta, Feed
 from krm.table.freshness import Freshness, State
 from krm.table.replica import Replica
 
@@ -25,6 +28,10 @@ class FilledSource:
         self.cluster = cluster
         self.resources: Sequence[Resource] = tuple(resources.RESOURCES.values())
         self.states: dict[str, State] = {}
+        self.run = "run-1"
+        self.feed_most = 1_000
+        self.feeds: dict[str, set[Feed]] = {}
+        self.log: dict[str, list[Change]] = {}
         self.drifts: dict[str, list[DriftLine]] = {}
         self.failed: str | None = None
         self.waited: list[tuple[str, float | None, str | None]] = []
@@ -49,6 +56,48 @@ class FilledSource:
 
     def state(self, resource: Resource) -> State:
         return self.states.get(resource.plural, State.SYNCED)
+
+    def change(self, plural: str, obj: Mapping[str, Any] | None, *, uid: str = "") -> None:
+        """One step of a table: an object that is there now, or the uid of one that has gone."""
+        replica = self._replicas[plural]
+        row = None if obj is None else replica.codec.encode(orjson.dumps(obj))
+        number = replica.seq + 1
+        step = replica.step(number, row.uid if row is not None else uid, row)
+        last = row or step.before
+        assert last is not None
+        kind = "DELETED" if row is None else "MODIFIED" if step.before else "ADDED"
+        change = Change(
+            id=f"{number}-0",
+            seq=number,
+            type=kind,
+            uid=last.uid,
+            version=last.version,
+            record=last.record,
+            previous=step.before.record if step.before else b"",
+            unseen=False,
+        )
+        self.log.setdefault(plural, []).append(change)
+        for feed in self.feeds.get(plural, ()):
+            feed.give([Delta(change.id, number, step.before, step.after, last if row is None else None)])
+
+    @contextmanager
+    def feed(self, resource: Resource) -> Iterator[Feed]:
+        feed = Feed(most=self.feed_most)
+        self.feeds.setdefault(resource.plural, set()).add(feed)
+        try:
+            yield feed
+        finally:
+            self.feeds[resource.plural].discard(feed)
+
+    def position(self, resource: Resource) -> tuple[str, int, str] | None:
+        if self.state(resource) is State.NOT_READY:
+            return None
+        number = self._replicas[resource.plural].seq
+        return (self.run, number, f"{number}-0")
+
+    async def changes(self, resource: Resource, after: str, count: int) -> Sequence[Change]:
+        later = [change for change in self.log.get(resource.plural, ()) if _id(change.id) > _id(after)]
+        return later[:count]
 
     async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
         bound = before.removeprefix("(")

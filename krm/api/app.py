@@ -13,11 +13,14 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
 
 from krm.api import bodies, home, metrics
 from krm.api.bodies import Refusal
 from krm.api.headers import Headers
+from krm.api.sockets import Socket
 from krm.errors import Code
 from krm.schema import build
 from krm.schema.context import Context
@@ -68,13 +71,7 @@ class Api:
             return refused(refusal)
         try:
             question = await bodies.question(request, self.settings.max_body)
-            context = Context(
-                source=self.source,
-                max_rows=self.settings.max_rows,
-                max_response=self.settings.max_response,
-                is_compiled=True,
-            )
-            answer = await self.engine.answer(question, context)
+            answer = await self.engine.answer(question, self._context())
         except Refusal as refusal:
             self.metrics.count_errors([refusal.code])
             return refused(refusal)
@@ -87,6 +84,18 @@ class Api:
         return StreamingResponse(
             pieces(answer.parts), answer.status, {"Content-Length": str(size)}, media_type="application/json"
         )
+
+    def _context(self) -> Context:
+        return Context(
+            source=self.source,
+            max_rows=self.settings.max_rows,
+            max_response=self.settings.max_response,
+            is_compiled=True,
+        )
+
+    async def socket(self, websocket: WebSocket) -> None:
+        """The WebSocket of ``/graphql``."""
+        await Socket(websocket, self.engine, self._context, lambda a: self.metrics.count_errors(a.codes)).run()
 
     @staticmethod
     def caller(request: Request) -> object:
@@ -143,6 +152,7 @@ def create(settings: Settings, source: metrics.Observed) -> FastAPI:
     app.router.redirect_slashes = False
     app.add_route("/graphql", api.graphql, methods=["POST"])
     app.add_route("/graphql", api.graphiql, methods=["GET"])
+    app.router.routes.append(WebSocketRoute("/graphql", api.socket))
     app.add_route("/healthz", api.healthz, methods=["GET"])
     app.add_route("/readyz", api.readyz, methods=["GET"])
     app.add_route("/metrics", api.metrics_text, methods=["GET"])

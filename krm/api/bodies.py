@@ -90,7 +90,7 @@ def unpack(body: bytes, encoding: str, max_bytes: int) -> bytes:
 
 
 def parse(body: bytes) -> Question:
-    """The question in JSON text. Raises ``Refusal`` that names the member that is wrong."""
+    """The question in JSON text. Raises ``Refusal``."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -99,6 +99,11 @@ def parse(body: bytes) -> Question:
         raise Refusal(400, "BATCHING_DISABLED: one request at a time, as a JSON object")
     if not isinstance(document, dict):
         raise Refusal(400, "the body is not a JSON object")
+    return checked(document)
+
+
+def checked(document: Mapping[str, Any]) -> Question:
+    """The question in decoded JSON. Raises ``Refusal`` that names the member that is wrong."""
     query = document.get("query")
     if not isinstance(query, str) or not query.strip():
         raise Refusal(400, "query: a text is required")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from krm.resources import Resource
 from krm.settings import Settings
 from krm.store.head import DriftLine, WorkerStatus
-from krm.store.reading import TableStore
+from krm.store.reading import Change, TableStore
+from krm.table.feeds import Feed
 from krm.table.freshness import Freshness
 from krm.table.replica import Replica
 from krm.table.tables import Tables
@@ -50,6 +52,18 @@ class Live:
         """How many objects the table has; 0 while there is none."""
         follower = self._tables.follower(resource)
         return len(follower.replica) if follower.is_ready else 0
+
+    def feed(self, resource: Resource) -> AbstractContextManager[Feed]:
+        """What changes from now on. Raises ``AnswerError`` KIND_UNKNOWN."""
+        return self._tables.follower(resource).feed()
+
+    def position(self, resource: Resource) -> tuple[str, int, str] | None:
+        """Run, number and id of the last change that the replica has; None while it is not ready."""
+        return self._tables.follower(resource).position
+
+    async def changes(self, resource: Resource, after: str, count: int) -> Sequence[Change]:
+        """The kept changes after an id, oldest first. Raises ``StoreError``."""
+        return await self._stores[resource.plural].changes(after, count=count)
 
     async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
         """What verification corrected, newest first. Raises ``StoreError``."""

@@ -89,7 +89,11 @@ def configuration(settings: Settings, api: FastAPI) -> uvicorn.Config:
     config = uvicorn.Config(
         api,
         http=Protocol,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
         loop="uvloop",
         log_config=None,
         log_level="warning",

@@ -125,22 +125,7 @@ class Connection:
 async def connection(context: Context, resource: Resource, given: Mapping[str, Any]) -> Connection:
     """The answer to a list field with these arguments (those not given are None). Raises ``AnswerError``."""
     check_cluster(context, given.get("cluster"))
-    where = given.get("where")
-    order_by = given.get("order_by")
-    query = lists.parse(
-        resource,
-        namespace=given.get("namespace"),
-        namespaces=given.get("namespaces"),
-        name=given.get("name"),
-        label_selector=given.get("label_selector"),
-        field_selector=given.get("field_selector"),
-        first=given.get("first"),
-        after=given.get("after"),
-        where=None if where is None else common.filter_spec(where),
-        order_by=None if order_by is None else [order_spec(order) for order in order_by],
-        relations=relations.target,
-        max_rows=context.max_rows,
-    )
+    query = list_query(context, resource, given)
     scope = await context.rights.list_scope(resource)
     check_namespaces(resource, scope, query.namespaces)
     replica = await wait(context, resource, given)
@@ -160,6 +145,26 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
         scope=scope_type(scope),
         max_rows=context.max_rows,
         related=related,
+    )
+
+
+def list_query(context: Context, resource: Resource, given: Mapping[str, Any]) -> lists.ListQuery:
+    """What the arguments of a list field mean. Raises ``AnswerError``."""
+    where = given.get("where")
+    order_by = given.get("order_by")
+    return lists.parse(
+        resource,
+        namespace=given.get("namespace"),
+        namespaces=given.get("namespaces"),
+        name=given.get("name"),
+        label_selector=given.get("label_selector"),
+        field_selector=given.get("field_selector"),
+        first=given.get("first"),
+        after=given.get("after"),
+        where=None if where is None else common.filter_spec(where),
+        order_by=None if order_by is None else [order_spec(order) for order in order_by],
+        relations=relations.target,
+        max_rows=context.max_rows,
     )
 
 

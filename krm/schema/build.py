@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ from strawberry.types.field import StrawberryField
 
 from krm import resources
 from krm.resources import Resource
-from krm.schema import answers, common, drifts, grouping, kinds, scalars
+from krm.schema import answers, common, drifts, events, grouping, kinds, scalars
 from krm.schema.context import Context
-from krm.schema.fields import field
+from krm.schema.fields import field, subscription
 from krm.schema.relations import RELATIONS, Relation
 
 _TEXT: Final = str | None
@@ -45,8 +45,10 @@ def schema() -> strawberry.Schema:
         connection = _connection(resource, types[resource.kind], group)
         fields += [_list_field(resource, connection), _single_field(resource, types[resource.kind])]
     fields += [_freshness_field(), _drift_field()]
+    watches = [_watch_field(resource, types[resource.kind]) for resource in resources.RESOURCES.values()]
     return strawberry.Schema(
         create_type("Query", fields, description="Answers come from KRM's own tables, never from the API server."),
+        subscription=create_type("Subscription", watches),
         config=StrawberryConfig(default_resolver=kinds.resolve_plain, scalar_map=scalars.SCALARS),
         types=[scalars.Long, scalars.JSON, scalars.Duration, scalars.DateTime, scalars.Quantity],
     )
@@ -185,6 +187,25 @@ def _single_field(resource: Resource, kind: type) -> StrawberryField:
     key = {"namespace": str, "name": str} if resource.namespaced else {"name": str}
     arguments = {"cluster": _TEXT, **key, **_FRESH}
     return field(resource.single_field, kind | None, resolve, arguments, required=tuple(key))
+
+
+def _watch_field(resource: Resource, kind: type) -> StrawberryField:
+    event = create_type(
+        f"{resource.kind}Event",
+        [
+            _plain("type", common.EventType),
+            _plain("object", kind | None),
+            _plain("resumeToken", str, "resume_token"),
+        ],
+    )
+
+    def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> AsyncIterator[events.Event]:
+        return events.subscribe(context, resource, given)
+
+    choice = {name: type_ for name, type_ in _CHOICE.items() if name not in ("order_by", "first", "after")}
+    scope = _SCOPE if resource.namespaced else {}
+    arguments = {"cluster": _TEXT, **scope, **choice, **_FRESH, "resume_token": _TEXT}
+    return subscription(resource.list_field, event, resolve, arguments)
 
 
 def _freshness_field() -> StrawberryField:

@@ -99,6 +99,16 @@ class DriftKind(Enum):
     GHOST = "GHOST"
 
 
+@strawberry.enum
+class EventType(Enum):
+    """What happened to an object; RESYNC: what was told so far does not hold any more, it begins again."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+    RESYNC = "RESYNC"
+
+
 @strawberry.type
 class Drift:
     """One thing that the stream had not told and verification corrected."""

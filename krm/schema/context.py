@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,8 @@ from krm.schema.facts import AllFacts
 from krm.schema.plans import Keeper
 from krm.schema.relations import Related
 from krm.store.head import DriftLine
+from krm.store.reading import Change
+from krm.table.feeds import Feed
 from krm.table.replica import Replica
 
 NOTHING: Final = Scope(namespaces=frozenset())
@@ -85,6 +88,18 @@ class Source(Protocol):
 
     def freshness(self, resource: Resource) -> Freshness: ...
 
+    def feed(self, resource: Resource) -> AbstractContextManager[Feed]:
+        """What changes from now on."""
+        ...
+
+    def position(self, resource: Resource) -> tuple[str, int, str] | None:
+        """Run, number and id of the last change that the replica has; None while it is not ready."""
+        ...
+
+    async def changes(self, resource: Resource, after: str, count: int) -> Sequence[Change]:
+        """The kept changes after an id, oldest first."""
+        ...
+
     async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
         """What verification corrected, newest first, from the id ``before`` on ("+": from the newest on)."""
         ...
@@ -105,11 +120,19 @@ class Rights(Protocol):
         """Where the caller may list. Raises ``AnswerError`` FORBIDDEN where nowhere."""
         ...
 
+    async def watch_scope(self, resource: Resource) -> Scope:
+        """Where the caller may watch. Raises ``AnswerError`` FORBIDDEN where nowhere."""
+        ...
+
 
 class AllRights:
     """A caller that may see everything: ``KRM_AUTH=none``."""
 
     async def list_scope(self, resource: Resource) -> Scope:  # noqa: ARG002  (the rights are the same for each)
+        """Everything."""
+        return EVERYTHING
+
+    async def watch_scope(self, resource: Resource) -> Scope:  # noqa: ARG002
         """Everything."""
         return EVERYTHING
 

@@ -6,17 +6,19 @@ Errors leave in one form only: a stable ``extensions.code``; what is not ours is
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, execute
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, execute, subscribe
 from strawberry import Schema
 
-from krm.errors import AnswerError, Code
+from krm.errors import AnswerError, Code, KrmError
 from krm.schema.context import Context
 from krm.schema.documents import Document, Documents, Invalid
 from krm.schema.executor import Executor, too_large
@@ -68,13 +70,64 @@ class Engine:
 
     async def answer(self, request: Request, context: Context) -> Answer:
         """The answer, whatever happens; only a cancellation gets out."""
+        document = self._opened(request)
+        if isinstance(document, Answer):
+            return document
+        if self._operation(document, request.operation_name) is OperationType.SUBSCRIPTION:
+            return self.refusal(Code.BAD_REQUEST, "a subscription needs a WebSocket (graphql-transport-ws)")
+        return await self._answer(document, request, context)
+
+    async def answers(self, request: Request, context: Context) -> AsyncGenerator[Answer]:
+        """One answer to a query, one for each event of a subscription."""
+        document = self._opened(request)
+        if isinstance(document, Answer):
+            yield document
+        elif self._operation(document, request.operation_name) is OperationType.SUBSCRIPTION:
+            async with contextlib.aclosing(self._subscribe(document, request, context)) as events:
+                async for event in events:
+                    yield event
+        else:
+            yield await self._answer(document, request, context)
+
+    async def _subscribe(self, document: Document, request: Request, context: Context) -> AsyncGenerator[Answer]:
+        context.facts = self._facts
+        pending = subscribe(
+            self._schema,
+            document.node,
+            context_value=context,
+            variable_values=dict(request.variables or {}),
+            operation_name=request.operation_name,
+            executor_class=Executor,
+            hide_suggestions=self._hides,
+        )
+        source = await pending if inspect.isawaitable(pending) else pending
+        if isinstance(source, ExecutionResult):
+            yield self._finished(source, context)
+            return
+        try:
+            async for result in source:
+                yield self._finished(result, context)
+        except AnswerError as error:
+            yield self.refusal(error.code, str(error))
+        except KrmError as error:
+            failed = self._masked(error, None)
+            yield self._refused(Code.INTERNAL, [failed])
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _opened(self, request: Request) -> Document | Answer:
         try:
             document = self._documents.get(request.query)
             self._check_operation(document, request.operation_name)
         except Invalid as error:
             return self._refused(error.code, [self._located(e, error.code) for e in error.errors])
         except AnswerError as error:
-            return self._refused(error.code, [entry(error.code, str(error))])
+            return self.refusal(error.code, str(error))
+        return document
+
+    async def _answer(self, document: Document, request: Request, context: Context) -> Answer:
         context.plans = document.plans
         context.keeper = self._keeper
         context.facts = self._facts
@@ -141,6 +194,13 @@ class Engine:
         if error.locations:
             made["locations"] = [{"line": at.line, "column": at.column} for at in error.locations[:2]]
         return made
+
+    def _operation(self, document: Document, name: str | None) -> OperationType:
+        return next(d.operation for d in operations(document) if name is None or (d.name and d.name.value == name))
+
+    def refusal(self, code: Code, message: str) -> Answer:
+        """A request that is refused as a whole."""
+        return self._refused(code, [entry(code, message)])
 
     def _refused(self, code: Code, entries: list[dict[str, Any]]) -> Answer:
         return Answer(status=400, parts=[orjson.dumps({"errors": entries})], codes=(code,))

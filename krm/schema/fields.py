@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import strawberry
@@ -33,21 +33,47 @@ def field(
         return await resolve(self, info.context, given)
 
     resolver: Any = run_async if inspect.iscoroutinefunction(resolve) else run
-    positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter("self", positional),
-        inspect.Parameter("info", positional, annotation=Info),
-        *(
-            inspect.Parameter(
-                python_name,
-                keyword,
-                annotation=annotation,
-                default=inspect.Parameter.empty if python_name in required else UNSET,
-            )
-            for python_name, annotation in (arguments or {}).items()
-        ),
-    ]
-    resolver.__signature__ = inspect.Signature(parameters)  # what the library reads
+    resolver.__signature__ = _signature(arguments or {}, required)  # what the library reads
     made: StrawberryField = strawberry.field(name=name, resolver=resolver, graphql_type=type_, description=description)
     made.python_name = name
     return made
+
+
+def subscription(
+    name: str,
+    type_: Any,
+    resolve: Callable[..., AsyncIterator[Any]],
+    arguments: Mapping[str, Any],
+    *,
+    description: str | None = None,
+) -> StrawberryField:
+    """The same for a field of events; ``resolve`` is an asynchronous generator function."""
+
+    async def run(self: Any, info: Info, **given: Any) -> AsyncIterator[Any]:
+        async for event in resolve(self, info.context, given):
+            yield event
+
+    run.__signature__ = _signature(arguments, ())  # type: ignore[attr-defined]  # what the library reads
+    decorate: Any = strawberry.subscription
+    made: StrawberryField = decorate(name=name, resolver=run, graphql_type=type_, description=description)
+    made.python_name = name
+    return made
+
+
+def _signature(arguments: Mapping[str, Any], required: tuple[str, ...]) -> inspect.Signature:
+    positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [
+            inspect.Parameter("self", positional),
+            inspect.Parameter("info", positional, annotation=Info),
+            *(
+                inspect.Parameter(
+                    python_name,
+                    keyword,
+                    annotation=annotation,
+                    default=inspect.Parameter.empty if python_name in required else UNSET,
+                )
+                for python_name, annotation in arguments.items()
+            ),
+        ]
+    )

@@ -1,0 +1,202 @@
+"""Subscriptions: each change of a kind once and in order, as the subscriber's filter sees it, and never a silent gap.
+
+A subscription begins with an ADDED for each object that matches. Whoever gives the last event's ``resumeToken`` gets
+what came since instead. Where that cannot be told (the changes are gone, the table was built anew, the subscriber is
+too slow), there is one RESYNC, which means "forget what you have", and the beginning again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from krm.errors import AnswerError, Code
+from krm.query import arguments, lists, pages
+from krm.query.cells import View
+from krm.query.lists import ListQuery, Scope
+from krm.query.pages import Position
+from krm.resources import Resource
+from krm.schema import answers, common, relations
+from krm.schema.answers import Node
+from krm.schema.context import Context
+from krm.store.rows import Row
+from krm.table.feeds import RESYNC, Delta, Feed
+
+IDLE_S: Final = 15.0
+"""How long a feed is waited for before the replica is looked at again."""
+RETRY_S: Final = 0.25
+SLICE: Final = 500
+MAX_REPLAYED: Final = 100_000
+"""Changes that are read back for a token; beyond it the beginning is cheaper."""
+
+Place = tuple[str, int, str]
+"""Run, number and id of a change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """What a subscriber gets."""
+
+    type: common.EventType
+    object: Node | None
+    resume_token: str
+
+
+class Lost(Exception):
+    """What was told so far cannot be continued."""
+
+
+class Subscription:
+    """One subscriber's view of one kind."""
+
+    def __init__(self, context: Context, resource: Resource, query: ListQuery, scope: Scope) -> None:
+        self._context = context
+        self._resource = resource
+        self._query = query
+        self._scope = scope
+        self._question = pages.question(
+            "watch",
+            context.source.cluster,
+            resource.key_part,
+            lists.question(context.source.get(resource), query).hex(),
+        )
+
+    async def events(self, token: str | None) -> AsyncIterator[Event]:
+        """The events, for ever. Raises ``AnswerError``."""
+        start = None if token is None else self._read(token)
+        resyncs = False
+        while True:
+            with self._context.source.feed(self._resource) as feed:
+                try:
+                    if resyncs:
+                        yield Event(type=common.EventType.RESYNC, object=None, resume_token=self._token(_NOWHERE))
+                        await self._ready(feed)
+                    here = self._here()
+                    if start is None:
+                        async for event in self._beginning(here):
+                            yield event
+                    else:
+                        async for event in self._since(start, here):
+                            yield event
+                    async for event in self._live(feed, here):
+                        yield event
+                except Lost:
+                    start, resyncs = None, True
+
+    # -- the three phases ----------------------------------------------------------------------------------------
+
+    async def _beginning(self, here: Place) -> AsyncIterator[Event]:
+        """An ADDED for each object that matches at ``here``; only the last one can be resumed from."""
+        replica = self._context.source.get(self._resource)
+        page = await lists.answer(replica, self._query, self._scope, await self._context.related())
+        for place, row in enumerate(page.rows, start=1):
+            at = here if place == len(page.rows) else _NOWHERE
+            yield Event(type=common.EventType.ADDED, object=Node(replica, row), resume_token=self._token(at))
+
+    async def _since(self, start: Place, here: Place) -> AsyncIterator[Event]:
+        """The kept changes after ``start`` up to ``here``. Raises ``Lost``."""
+        run, number, identifier = start
+        if run != here[0] or number > here[1] or here[1] - number > MAX_REPLAYED:
+            raise Lost
+        codec = self._context.source.get(self._resource).codec
+        while number < here[1]:
+            changes = await self._context.source.changes(self._resource, identifier, SLICE)
+            if not changes:
+                raise Lost
+            for change in changes:
+                if change.seq != number + 1:
+                    raise Lost
+                number, identifier = change.seq, change.id
+                if number > here[1]:
+                    return
+                after = codec.decode(change.record)
+                before = codec.decode(change.previous) if change.previous else None
+                is_deletion = change.type == "DELETED"
+                event = self._event(before, None if is_deletion else after, after, (run, number, identifier))
+                if event is not None:
+                    yield event
+
+    async def _live(self, feed: Feed, here: Place) -> AsyncIterator[Event]:
+        """What the replica takes in from ``here`` on. Raises ``Lost``."""
+        run, number, _ = here
+        while True:
+            deltas: list[Delta] | None = await feed.take(timeout_s=IDLE_S)
+            if deltas is RESYNC:
+                raise Lost
+            position = self._context.source.position(self._resource)
+            if position is not None and position[0] != run:
+                raise Lost
+            for delta in deltas:
+                if delta.seq <= number:
+                    continue
+                if delta.seq != number + 1:
+                    raise Lost
+                number = delta.seq
+                event = self._event(delta.before, delta.after, delta.last or delta.before, (run, number, delta.id))
+                if event is not None:
+                    yield event
+
+    # -- one change ------------------------------------------------------------------------------------------------
+
+    def _event(self, before: Row | None, after: Row | None, last: Row | None, at: Place) -> Event | None:
+        """How the filter sees a change: an object that leaves it is deleted, one that enters it is added."""
+        was = before is not None and self._passes(before)
+        now = after is not None and self._passes(after)
+        if now:
+            kind, shown = (common.EventType.MODIFIED if was else common.EventType.ADDED), after
+        elif was:
+            kind, shown = common.EventType.DELETED, before if after is not None else last
+        else:
+            return None
+        replica = self._context.source.get(self._resource)
+        return Event(type=kind, object=None if shown is None else Node(replica, shown), resume_token=self._token(at))
+
+    def _passes(self, row: Row) -> bool:
+        known = self._context.relations()
+        resolver = known if isinstance(known, relations.Related) else None
+        return lists.passes(View(self._context.source.get(self._resource), resolver), self._query, row, self._scope)
+
+    def _here(self) -> Place:
+        position = self._context.source.position(self._resource)
+        if position is None:
+            raise Lost
+        return position
+
+    async def _ready(self, feed: Feed) -> None:
+        """Wait until the replica is whole again, however long that takes."""
+        while self._context.source.position(self._resource) is None:
+            await feed.take(timeout_s=RETRY_S)
+
+    # -- tokens ----------------------------------------------------------------------------------------------------
+
+    def _token(self, at: Place) -> str:
+        run, number, identifier = at
+        return pages.encode(Position(run, identifier, (number,)), self._question)
+
+    def _read(self, token: str) -> Place:
+        try:
+            position = pages.decode(arguments.text("resumeToken", token), self._question, values=1)
+            return position.namespace, int(position.values[0]), position.name
+        except AnswerError as error:
+            if error.code != Code.CURSOR_INVALID:
+                raise
+            raise AnswerError(
+                Code.CURSOR_INVALID, "resumeToken: not a token of this subscription; start again without it"
+            ) from error
+
+
+_NOWHERE: Final[Place] = ("", 0, "")
+"""A place that nothing can be continued from: resuming there is a RESYNC."""
+
+
+async def subscribe(context: Context, resource: Resource, given: Mapping[str, Any]) -> AsyncIterator[Event]:
+    """The events of a subscription field. Raises ``AnswerError``."""
+    answers.check_cluster(context, given.get("cluster"))
+    query = answers.list_query(context, resource, given)
+    scope = await context.rights.watch_scope(resource)
+    answers.check_namespaces(resource, scope, query.namespaces)
+    await answers.wait(context, resource, given)
+    await context.related()
+    async for event in Subscription(context, resource, query, scope).events(given.get("resume_token")):
+        yield event
