@@ -132,6 +132,11 @@ class Follower:
         at_ms, read_at = self._clock
         return at_ms + int((self._monotonic() - read_at) * 1000)
 
+    @property
+    def position(self) -> tuple[str, int, str] | None:
+        """Run, number and id of the last change that the replica has; None while it is not proven whole."""
+        return (self.head.run, self.replica.seq, self._cursor) if self.is_ready and self.head is not None else None
+
     def freshness(self) -> Freshness:
         """How true an answer out of the replica is now."""
         return fresh.freshness(
