@@ -99,6 +99,13 @@ class FilledSource:
         later = [change for change in self.log.get(resource.plural, ()) if _id(change.id) > _id(after)]
         return later[:count]
 
+    async def oldest_change(self, resource: Resource) -> str | None:
+        log = self.log.get(resource.plural)
+        return log[0].id if log else None
+
+    def now_ms(self, resource: Resource) -> int:
+        return self._replicas[resource.plural].seq
+
     async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
         bound = before.removeprefix("(")
         older = [

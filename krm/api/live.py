@@ -65,6 +65,14 @@ class Live:
         """The kept changes after an id, oldest first. Raises ``StoreError``."""
         return await self._stores[resource.plural].changes(after, count=count)
 
+    async def oldest_change(self, resource: Resource) -> str | None:
+        """Id of the oldest change that is kept. Raises ``StoreError``."""
+        return await self._stores[resource.plural].oldest_change()
+
+    def now_ms(self, resource: Resource) -> int:
+        """Redis' clock; 0 before it was read once."""
+        return self._tables.follower(resource).now_ms() or 0
+
     async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
         """What verification corrected, newest first. Raises ``StoreError``."""
         return await self._stores[resource.plural].drift(before, count=count)

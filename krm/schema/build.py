@@ -14,7 +14,7 @@ from strawberry.types.field import StrawberryField
 
 from krm import resources
 from krm.resources import Resource
-from krm.schema import answers, common, drifts, events, grouping, kinds, scalars
+from krm.schema import answers, changes, common, drifts, events, grouping, kinds, scalars
 from krm.schema.context import Context
 from krm.schema.fields import field, subscription
 from krm.schema.relations import RELATIONS, Relation
@@ -44,7 +44,7 @@ def schema() -> strawberry.Schema:
     for resource in resources.RESOURCES.values():
         connection = _connection(resource, types[resource.kind], group)
         fields += [_list_field(resource, connection), _single_field(resource, types[resource.kind])]
-    fields += [_freshness_field(), _drift_field()]
+    fields += [_freshness_field(), _drift_field(), _changes_field()]
     watches = [_watch_field(resource, types[resource.kind]) for resource in resources.RESOURCES.values()]
     return strawberry.Schema(
         create_type("Query", fields, description="Answers come from KRM's own tables, never from the API server."),
@@ -138,6 +138,47 @@ def _group_by_field(group: type) -> StrawberryField:
     arguments = {"paths": list[str], "order_by": common.GroupOrder | None, "first": int | None}
     groups = list[group]  # type: ignore[valid-type]  # made at run time
     return field("groupBy", groups, resolve, arguments, required=("paths",))
+
+
+def _changes_field() -> StrawberryField:
+    change = create_type(
+        "Change",
+        [
+            _plain("at", scalars.DateTime),
+            _plain("type", common.EventType),
+            _plain("namespace", _TEXT),
+            _plain("name", str),
+            _plain("uid", str),
+            _plain("resourceVersion", str, "resource_version"),
+            _plain("object", scalars.JSON | None),
+            _plain("previous", scalars.JSON | None),
+        ],
+    )
+    connection = create_type(
+        "ChangeConnection",
+        [
+            _plain("nodes", list[change]),  # type: ignore[valid-type]  # made at run time
+            _plain("pageInfo", common.PageInfo, "page_info"),
+            _plain("totalCount", scalars.Long, "total_count"),
+            _plain("scope", common.Scope),
+            _plain("freshness", common.Freshness),
+            _plain("completeSince", scalars.DateTime | None, "complete_since"),
+        ],
+    )
+
+    async def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> changes.Connection:
+        return await changes.connection(context, given)
+
+    arguments = {
+        "resource": str,
+        "since": scalars.Duration | None,
+        "after": _TEXT,
+        "first": int | None,
+        "namespace": _TEXT,
+        "label_selector": _TEXT,
+        "where": common.Filter | None,
+    }
+    return field("changes", connection | None, resolve, arguments, required=("resource",))
 
 
 def _drift_field() -> StrawberryField:

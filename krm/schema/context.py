@@ -100,6 +100,14 @@ class Source(Protocol):
         """The kept changes after an id, oldest first."""
         ...
 
+    async def oldest_change(self, resource: Resource) -> str | None:
+        """Id of the oldest change that is kept."""
+        ...
+
+    def now_ms(self, resource: Resource) -> int:
+        """The clock that changes are told by (Redis')."""
+        ...
+
     async def drift(self, resource: Resource, before: str, count: int) -> Sequence[DriftLine]:
         """What verification corrected, newest first, from the id ``before`` on ("+": from the newest on)."""
         ...
