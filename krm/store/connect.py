@@ -39,7 +39,7 @@ def translated() -> Iterator[None]:
             raise OutOfStep(
                 f"Redis is not in the state that was left ({text.split('KRMOUTOFSTEP', 1)[1].strip()[:60]})"
             ) from error
-        if text.startswith("OOM") or "OOM command not allowed" in text:
+        if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
             raise StoreRefused("Redis is full (maxmemory): give it more memory, or cache fewer resources") from error
         raise StoreRefused(f"Redis refuses: {text}") from error
     except exceptions.RedisError as error:
@@ -64,13 +64,16 @@ class Store:
         warnings: list[str] = []
         with translated():
             await self.client.ping()
-            info = await self.client.info("server")
-            version = str(info.get("redis_version", "0"))
-            if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
-                raise ConfigError(f"Redis is version {version}; KRM needs 7.0 or newer")
-            if not writer:
-                return warnings
-            memory = await self.client.info("memory")
+            try:
+                info = await self.client.info("server")
+                memory = await self.client.info("memory")
+            except exceptions.NoPermissionError:
+                return ["Redis does not let this user ask for its version and memory (INFO): they are not checked"]
+        version = str(info.get("redis_version", "0"))
+        if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
+            raise ConfigError(f"Redis is version {version}; KRM needs 7.0 or newer")
+        if not writer:
+            return warnings
         policy = str(memory.get("maxmemory_policy", "unknown"))
         if policy != "noeviction" and int(memory.get("maxmemory", 0)):
             raise ConfigError(
@@ -102,6 +105,7 @@ def open_store(url: Secret, *, connections: int = 64) -> Store:
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,
         )
-    except (ValueError, exceptions.RedisError) as error:
-        raise ConfigError("KRM_REDIS_URL is not a Redis URL such as redis://host:6379/0") from error
+    except (ValueError, exceptions.RedisError):
+        # Without its cause, whose text may hold a part of the password.
+        raise ConfigError("KRM_REDIS_URL is not a Redis URL such as redis://host:6379/0") from None
     return Store(client)

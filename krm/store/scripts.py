@@ -30,11 +30,29 @@ local function newer(one, other)
 end
 """
 
+_LOSE: Final = """
+-- Events went before they were spent: W0 moves behind them, and the log says so. lost: scope -> last version, epoch.
+local function lose(events, position, lost)
+  for scope, last in pairs(lost) do
+    if last.epoch == redis.call('HGET', position, 'epoch:' .. scope)
+        and newer(last.version, redis.call('HGET', position, 'start:' .. scope) or '') then
+      redis.call('HSET', position, 'start:' .. scope, last.version)
+      redis.call('XADD', events, '*', 't', 'G', 's', scope, 'e', last.epoch, 'v', last.version, 'a', '0', 'r', '')
+    end
+  end
+end
+"""
+
 ACQUIRE: Final = (
     _CLOCK
     + """
--- KEYS fence; ARGV role, owner, lease ms. The token, or minus the ms that another holds it for.
+-- KEYS fence, then those of this writer; ARGV role, owner, lease ms, then the types of KEYS. The token, or minus the ms
+-- that another holds it for. A key of another type is nothing that KRM wrote: it goes, as if it had been evicted.
 local now = now_ms()
+for i = 1, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'none' and kind ~= ARGV[3 + i] then redis.call('DEL', KEYS[i]) end
+end
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 local token = 0
 if held then
@@ -55,15 +73,19 @@ BEAT: Final = (
     + _HOLD
     + """
 -- KEYS fence, status; ARGV role, holder or '', lease ms, status. 1 if the fence still stands, and the time.
-local now, standing = now_ms(), 1
-if ARGV[2] ~= '' then
+-- Who holds nothing says nothing over the head of who does.
+local now, standing, speaks = now_ms(), 1, true
+if ARGV[2] == '' then
+  local held = redis.call('HGET', KEYS[1], ARGV[1])
+  speaks = not held or (tonumber(string.match(held, ' (%d+)$')) or 0) <= now
+else
   if hold(ARGV[1], ARGV[2]) then
     redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %d', ARGV[2], now + ARGV[3]))
   else
     standing = 0
   end
 end
-if standing == 1 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[4], ARGV[1] .. ':at', now) end
+if standing == 1 and speaks then redis.call('HSET', KEYS[2], ARGV[1], ARGV[4], ARGV[1] .. ':at', now) end
 return {standing, now}
 """
 )
@@ -80,13 +102,18 @@ return 1
 APPEND: Final = (
     _HOLD
     + _NEWER
+    + _LOSE
     + """
 -- KEYS fence, events, position; ARGV holder, scope, epoch, expected W, new W, most entries, then per entry
 -- type (A M D B G), version, received ms, record. G, a gap or a start, comes first in its batch and sets W0.
 if not hold('streamer', ARGV[1]) then return redis.error_reply('KRMFENCED streamer') end
 local scope, epoch, most = ARGV[2], ARGV[3], tonumber(ARGV[6])
-if ARGV[7] ~= 'G' and redis.call('HGET', KEYS[3], 'end:' .. scope) ~= ARGV[4] then
-  return redis.error_reply('KRMOUTOFSTEP position')
+if ARGV[7] ~= 'G' then
+  if redis.call('HGET', KEYS[3], 'end:' .. scope) ~= ARGV[4] then return redis.error_reply('KRMOUTOFSTEP position') end
+  if redis.call('EXISTS', KEYS[2]) == 0 then
+    redis.call('DEL', KEYS[3])  -- the log is lost, so the stream is gap-free on nothing
+    return redis.error_reply('KRMOUTOFSTEP events')
+  end
 end
 for i = 7, #ARGV, 4 do
   redis.call('XADD', KEYS[2], '*', 't', ARGV[i], 's', scope, 'e', epoch, 'v', ARGV[i + 1],
@@ -103,12 +130,7 @@ if length > most then
     lost[f[4]] = {version = f[8], epoch = f[6]}
   end
   redis.call('XTRIM', KEYS[2], 'MAXLEN', '=', length - surplus)
-  for name, last in pairs(lost) do
-    if newer(last.version, redis.call('HGET', KEYS[3], 'start:' .. name) or '') then
-      redis.call('HSET', KEYS[3], 'start:' .. name, last.version)
-      redis.call('XADD', KEYS[2], '*', 't', 'G', 's', name, 'e', last.epoch, 'v', last.version, 'a', '0', 'r', '')
-    end
-  end
+  lose(KEYS[2], KEYS[3], lost)
 end
 return 1
 """
@@ -117,18 +139,26 @@ return 1
 TRIM: Final = (
     _HOLD
     + _NEWER
+    + _LOSE
     + """
--- KEYS fence, events; ARGV holder, most, cursor, then scope, epoch, L, ... Drops leading entries, up to the cursor of
--- their reader, that an installed list has seen, and those of another epoch. How many it dropped.
+-- KEYS fence, events, position; ARGV holder, most, cursor, then scope, epoch, L, ... of the table. Drops leading
+-- entries, up to the cursor of their reader, that an installed list has seen, those of an older history, and those of
+-- scopes that the table does not have. How many it dropped.
 if not hold('streamer', ARGV[1]) then return redis.error_reply('KRMFENCED streamer') end
-local listed, epochs = {}, {}
+local listed, epochs, lost = {}, {}, {}
 for i = 4, #ARGV, 3 do epochs[ARGV[i]] = ARGV[i + 1] listed[ARGV[i]] = ARGV[i + 2] end
 local entries = redis.call('XRANGE', KEYS[2], '-', ARGV[3], 'COUNT', ARGV[2])
 local spent = 0
 for _, entry in ipairs(entries) do
   local f = entry[2]
-  local at = listed[f[4]]
-  if not at or (f[6] == epochs[f[4]] and newer(f[8], at)) then break end
+  local scope, epoch, version = f[4], f[6], f[8]
+  if not listed[scope] then
+    lost[scope] = {version = version, epoch = epoch}
+  elseif epoch == epochs[scope] then
+    if newer(version, listed[scope]) then break end
+  elseif redis.call('HGET', KEYS[3], 'epoch:' .. scope) ~= epochs[scope] then
+    break  -- the table is behind: this may be the history that it comes to next
+  end
   spent = spent + 1
 end
 if spent > 0 then
@@ -138,6 +168,7 @@ if spent > 0 then
   else
     redis.call('XTRIM', KEYS[2], 'MINID', '=', entries[spent + 1][1])
   end
+  lose(KEYS[2], KEYS[3], lost)
 end
 return spent
 """
@@ -147,22 +178,25 @@ FLIP: Final = (
     _HOLD
     + _NEWER
     + """
--- KEYS fence, verified, lists, chunks...; ARGV holder, scope, epoch, L, header. The header before, '' for none, or an
--- error when a list of the same history that is as new is there already.
+-- KEYS fence, verified, lists, chunks..., chunks of the list before...; ARGV holder, scope, epoch, L, header, number of
+-- chunks, name of the list before, seconds that its chunks stay.
 if not hold('verifier', ARGV[1]) then return redis.error_reply('KRMFENCED verifier') end
-local before = redis.call('HGET', KEYS[2], ARGV[2]) or ''
-if before ~= '' then
-  local head = cjson.decode(before)
-  if head.epoch == ARGV[3] and newer(head.listed_at, ARGV[4]) then
-    return redis.error_reply('KRMOUTOFSTEP a newer list is installed')
-  end
+local known, head = pcall(cjson.decode, redis.call('HGET', KEYS[2], ARGV[2]) or '')
+known = known and type(head) == 'table'
+if known and head.epoch == ARGV[3] and newer(tostring(head.listed_at), ARGV[4]) then
+  return redis.error_reply('KRMOUTOFSTEP a newer list is installed')
 end
-for i = 4, #KEYS do
-  if redis.call('PERSIST', KEYS[i]) == 0 then return redis.error_reply('KRMOUTOFSTEP a chunk is gone') end
+local count = tonumber(ARGV[6])
+for i = 4, 3 + count do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return redis.error_reply('KRMOUTOFSTEP a chunk is gone') end
+end
+for i = 4, 3 + count do redis.call('PERSIST', KEYS[i]) end
+if known and head.listing == ARGV[7] then
+  for i = 4 + count, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[8]) end
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[5])
 redis.call('XADD', KEYS[3], 'MAXLEN', '=', 64, '*', 's', ARGV[2], 'h', ARGV[5])
-return before
+return 1
 """
 )
 
@@ -175,8 +209,9 @@ APPLY: Final = (
 --   ADDED MODIFIED DELETED: a change (DELETED with an empty record: the record before stands in, its end was not seen)
 --   PUT: a row without a change, while a table is built anew;   DRIFT: a line of the drift (in record)
 if not hold('aggregator', ARGV[1]) then return redis.error_reply('KRMFENCED aggregator') end
-local head = redis.call('HMGET', KEYS[2], 'run', 'seq')
+local head = redis.call('HMGET', KEYS[2], 'run', 'seq', 'rows')
 if (head[1] or '') ~= ARGV[2] or (head[2] or '') ~= ARGV[3] then return redis.error_reply('KRMOUTOFSTEP table') end
+if redis.call('HLEN', KEYS[3]) ~= tonumber(head[3] or 0) then return redis.error_reply('KRMOUTOFSTEP objects') end
 local now = now_ms()
 local fields = tonumber(ARGV[7])
 local seq = tonumber(ARGV[3])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from krm.errors import Fenced
+from krm.errors import CorruptData, Fenced
 from krm.store import head as heads
 from krm.store import scripts
 from krm.store.connect import Store, translated
@@ -28,6 +28,12 @@ OLD_CHUNK_LIFE_S: Final = 60
 """Chunks of the list before stay this long for who still reads them."""
 REQUESTS_MAX: Final = 64
 DRIFT_MAX: Final = 10_000
+OWN_KEYS: Final[Mapping[Role, Mapping[str, str]]] = {
+    "streamer": {"events": "stream", "position": "hash", "delays": "stream"},
+    "verifier": {"verified": "hash", "lists": "stream", "requests": "stream", "dictionary": "hash"},
+    "aggregator": {"table": "hash", "objects": "hash", "changes": "stream", "drift": "stream"},
+}
+"""The keys that each role looks after, with their types."""
 BATCH: Final = 256
 """Operations in one script call: few enough that it holds up nobody."""
 
@@ -75,7 +81,9 @@ class Writer(TableStore):
 
     async def acquire(self) -> float:
         """Take the right to write; 0 when taken, else the seconds for which another instance still holds it."""
-        token = await self._run(scripts.ACQUIRE, [self.keys.fence], [self.role, self.owner, LEASE_MS])
+        types = {"fence": "hash", "status": "hash", **OWN_KEYS[self.role]}
+        keys = [getattr(self.keys, name) for name in types]
+        token = await self._run(scripts.ACQUIRE, keys, [self.role, self.owner, LEASE_MS, *types.values()])
         if token <= 0:
             return max(float(-token) / 1000, 0.05)
         self._holder = f"{self.owner}:{token}"
@@ -136,10 +144,9 @@ class EventWriter(Writer):
 
     async def trim(self, head: Head, *, most: int = 1_000) -> int:
         """Drop leading entries that the installed lists have seen; how many went."""
-        scopes = [part for s in head.scopes for part in (s.scope, head.epoch, s.listed_at)]
-        dropped = await self._run(
-            scripts.TRIM, [self.keys.fence, self.keys.events], [self._holder, most, head.cursor, *scopes]
-        )
+        scopes = [part for s in head.scopes for part in (s.scope, s.epoch, s.listed_at)]
+        keys = [self.keys.fence, self.keys.events, self.keys.position]
+        dropped = await self._run(scripts.TRIM, keys, [self._holder, most, head.cursor, *scopes])
         return int(dropped)
 
 
@@ -156,16 +163,20 @@ class ListWriter(Writer):
     async def flip(self, head: ListHead) -> None:
         """Make a whole list the installed one of its scope. Raises ``OutOfStep`` where a newer one is."""
         chunks = [self.keys.chunk(head.listing, number) for number in range(head.chunks)]
-        before = await self._run(
+        try:
+            before = (await self.list_heads()).get(head.scope)
+        except CorruptData:
+            before = None  # what it named cannot be told any more
+        old = before if before is not None and before.listing != head.listing else None
+        old_chunks = [self.keys.chunk(old.listing, number) for number in range(old.chunks)] if old else []
+        await self._run(
             scripts.FLIP,
-            [self.keys.fence, self.keys.verified, self.keys.lists, *chunks],
-            [self._holder, head.scope, head.epoch, head.listed_at, heads.encode(head)],
+            [self.keys.fence, self.keys.verified, self.keys.lists, *chunks, *old_chunks],
+            [
+                *(self._holder, head.scope, head.epoch, head.listed_at, heads.encode(head), len(chunks)),
+                *(old.listing if old else "", OLD_CHUNK_LIFE_S),
+            ],
         )
-        if before:
-            old = heads.list_head(before)
-            with translated():
-                for number in range(old.chunks):
-                    await self._redis.expire(self.keys.chunk(old.listing, number), OLD_CHUNK_LIFE_S)
 
     async def put_dictionary(self, identifier: int, dictionary: bytes) -> None:
         """Store a compression dictionary and make it the current one."""
