@@ -164,7 +164,8 @@ class Operations:
             asked = given
             for _ in range(_MAX_PAGES):
                 answer = yield from exchange(documents.list_document(kind, asked, nodes), policy)
-                page = self._page(answer, kind, chosen, raw=raw, whole_cluster=whole_cluster)
+                with answers.collector.paused():
+                    page = self._page(answer, kind, chosen, raw=raw, whole_cluster=whole_cluster)
                 items = page.items if not items else items + page.items
                 version = version or page.version
                 if page.following is None or given.get("first") is not None:
@@ -208,17 +209,14 @@ class Operations:
         if chosen is not None:
             shape = objects.shape_of_single(kind.model)
             connection = _connection_of(answer, kind.list_field, shape.struct)
-            items = [lazy.make_partial(shape, struct, chosen.paths) for struct in connection.nodes]
+            items = [lazy.make_partial(struct, chosen.paths) for struct in connection.nodes]
         elif raw:
             connection = _connection_of(answer, kind.list_field, _node(msgspec.Raw))
             items = [node.object for node in connection.nodes]
         else:
-            connection, items = _whole_items(answer, kind)
+            connection, items = _whole_items(answer, kind, eager=self._eager)
         if whole_cluster and not connection.scope.complete and not self._settings.partial:
             raise _only_some_namespaces(kind, connection.scope)
-        if self._eager and not raw:
-            with answers.collector.paused():
-                items = objects.finished(items, eager=True)
         info = connection.pageInfo
         if info.hasNextPage and not info.endCursor:
             raise errors.KrmProtocolError(f"the server says that more {kind.plural} follow, but not where")
@@ -234,9 +232,8 @@ class Operations:
             )
         if raw:
             return found.object
-        shape = objects.shape_of_single(kind.model)
-        made = objects.single(shape, found.object, kind=kind.kind, api_version=kind.api_version)
-        return lazy.finish_all(made) if self._eager else made
+        shape = objects.shape_of_single(kind.model, eager=self._eager)
+        return objects.single(shape, found.object, kind=kind.kind, api_version=kind.api_version)
 
 
 def _list_arguments(given: ListArguments) -> dict[str, Any]:
@@ -303,18 +300,18 @@ def _connection_of(answer: Answer, field: str, node: Any) -> Any:
     return _single_field_of(answer, field, _connection(node))
 
 
-def _whole_items(answer: Answer, kind: ClientResource) -> tuple[Any, list[Any]]:
+def _whole_items(answer: Answer, kind: ClientResource, *, eager: bool) -> tuple[Any, list[Any]]:
     """Whole objects, decoded in one pass; one by one if any does not fit its model's types."""
-    shape = objects.shape_of_items(kind.model)
+    shape = objects.shape_of_items(kind.model, eager=eager)
     try:
         connection = _connection_of(answer, kind.list_field, _node(shape.struct))
     except errors.KrmSchemaMismatch as mismatch:
         if answer.status != 200:
             raise
         connection = _by_item(answer, kind, mismatch)
-        return connection, [objects.from_raw(shape, node.object) for node in connection.nodes]
-    with answers.collector.paused():
-        return connection, lazy.make_all(shape, [node.object for node in connection.nodes])
+        return connection, [objects.from_json(shape, node.object) for node in connection.nodes]
+    make = shape.make
+    return connection, [make(node.object) for node in connection.nodes]
 
 
 def _by_item(answer: Answer, kind: ClientResource, mismatch: Exception) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from krm_client.models import generations, lazy, shapes
+from krm_client.models import lazy, objects
 
 
 def rehydrate(model: str, manifest: Mapping[str, Any] | bytes | str, *, eager: bool = False) -> Any:
@@ -22,13 +22,7 @@ def rehydrate(model: str, manifest: Mapping[str, Any] | bytes | str, *, eager: b
     Raises ``ValueError`` for what is not JSON, ``LookupError`` for a model that the installed client does not have.
     """
     body = manifest if isinstance(manifest, (bytes, str)) else _encode(manifest)
-    shape = shapes.shape_of(model, lazy.make)
-    try:
-        struct = msgspec.json.decode(body, type=shape.struct)
-    except (msgspec.MsgspecError, UnicodeError):
-        return generations.deserialize(model, body)
-    made = lazy.make(shape, struct)
-    return lazy.finish_all(made) if eager else made
+    return objects.from_json(objects.shape_of_single(model, eager=eager), body)
 
 
 def _encode(manifest: Mapping[str, Any]) -> bytes:

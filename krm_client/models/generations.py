@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NewType
 
-Real = Callable[[Any], dict[str, Any]]
 TypeText = NewType("TypeText", str)
 """A type as ``openapi_types`` spells it, e.g. ``list[V1Container]``."""
 
@@ -31,6 +30,7 @@ _SPELLINGS = (
 )
 _MODEL = re.compile(r"[A-Z][A-Za-z0-9]*")
 _HELD = "_krm_held"
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 _WHOLE_SECONDS = len("2026-01-01T00:00:00Z")
 _MICROSECONDS = len("2026-01-01T00:00:00.000000Z")
 
@@ -186,51 +186,85 @@ def _legacy_utc(_names: tuple[str, str]) -> Any:
     return _dateutil_time("2026-01-01T00:00:00Z").tzinfo or UTC
 
 
-def construct(cls: type[Any], values: dict[str, Any]) -> Any:
-    """A finished official object of ``{store: value}``, every field set, nothing validated."""
-    instance = object.__new__(cls)
-    install(instance, cls, values)
-    return instance
+class Memory:
+    """How finished objects of one official class lie in memory."""
 
+    def __init__(self, cls: type[Any]) -> None:
+        slots = {name: slot for base in reversed(cls.__mro__) for name, slot in vars(base).items() if name in _SLOTS}
+        self.cls = cls
+        self.own: Callable[[Any], dict[str, Any]] = slots["__dict__"].__get__
+        """An instance's own dictionary, whatever ``__dict__`` says."""
+        self.put: Callable[[Any, dict[str, Any]], None] = slots["__dict__"].__set__
+        self.is_pydantic = is_pydantic(cls)
+        if self.is_pydantic:
+            self._all_set = {field.store for field in fields_of_class(cls)}
+            self._put_set = slots["__pydantic_fields_set__"].__set__
+            self._put_extra = slots["__pydantic_extra__"].__set__
+            self._put_private = slots["__pydantic_private__"].__set__
 
-def install(instance: Any, cls: type[Any], values: dict[str, Any], held: Any = None) -> None:
-    """Give an instance its finished ``__dict__`` and what its generation keeps beside it.
+    def construct(self, values: dict[str, Any]) -> Any:
+        """A finished object of ``{store: value}``, every field in its order, nothing validated."""
+        instance = object.__new__(self.cls)
+        self.install(instance, values)
+        return instance
 
-    ``held`` are the paths of a partial object, None for a whole one.
-    """
-    if is_pydantic(cls):
-        put = object.__setattr__
-        put(instance, "__pydantic_fields_set__", set(values))
-        put(instance, "__pydantic_extra__", None)
-        put(instance, "__pydantic_private__", None if held is None else {_HELD: held})
-        set_real_dict(cls)(instance, values)
-    else:
-        whole = {"local_vars_configuration": configuration(), **values, "discriminator": None}
+    def constructor(self) -> Callable[[dict[str, Any]], Any]:
+        """`construct` for very many objects: without a call below it, and the dictionary has what `around` says."""
+        new, cls, put = object.__new__, self.cls, self.put
+
+        def legacy(whole: dict[str, Any]) -> Any:
+            instance = new(cls)
+            put(instance, whole)
+            return instance
+
+        if not self.is_pydantic:
+            return legacy
+        copy_all = self._all_set.copy
+        put_set, put_extra, put_private = self._put_set, self._put_extra, self._put_private
+
+        def pydantic(whole: dict[str, Any]) -> Any:
+            instance = new(cls)
+            put_set(instance, copy_all())
+            put_extra(instance, None)
+            put_private(instance, None)
+            put(instance, whole)
+            return instance
+
+        return pydantic
+
+    def around(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a finished object's dictionary holds before and after its fields."""
+        if self.is_pydantic:
+            return {}, {}
+        return {"local_vars_configuration": configuration()}, {"discriminator": None}
+
+    def install(self, instance: Any, values: dict[str, Any], held: Any = None) -> None:
+        """Give an instance its finished dictionary and what its generation keeps beside it.
+
+        ``held`` are the paths of a partial object, None for a whole one.
+        """
+        if self.is_pydantic:
+            self._put_set(instance, self._all_set.copy())
+            self._put_extra(instance, None)
+            self._put_private(instance, None if held is None else {_HELD: held})
+            self.put(instance, values)
+            return
+        before, after = self.around()
+        whole = {**before, **values, **after}
         if held is not None:
             whole[_HELD] = held
-        set_real_dict(cls)(instance, whole)
+        self.put(instance, whole)
+
+    def held_paths(self, instance: Any) -> Any:
+        """What `install` was told of a finished object."""
+        kept = instance.__pydantic_private__ if self.is_pydantic else vars(instance)
+        return (kept or {}).get(_HELD)
 
 
-def held_paths(instance: Any) -> Any:
-    """What `install` was told of a finished object."""
-    kept = instance.__pydantic_private__ if is_pydantic(type(instance)) else vars(instance)
-    return (kept or {}).get(_HELD)
+_memories: dict[type[Any], Memory] = {}
 
 
-def _dict_slot(cls: type[Any]) -> Any:
-    for base in cls.__mro__:
-        if "__dict__" in vars(base):
-            return vars(base)["__dict__"]
-    raise UnknownType(f"{cls.__name__} keeps no __dict__")
-
-
-def real_dict(cls: type[Any]) -> Real:
-    """A function that gives an instance's own dictionary, whatever ``__dict__`` says."""
-    slot = _dict_slot(cls)
-    get: Real = slot.__get__
-    return get
-
-
-def set_real_dict(cls: type[Any]) -> Callable[[Any, dict[str, Any]], None]:
-    put: Callable[[Any, dict[str, Any]], None] = _dict_slot(cls).__set__
-    return put
+def memory_of(cls: type[Any]) -> Memory:
+    """The memory of an official class, made once."""
+    found = _memories.get(cls)
+    return found if found is not None else _memories.setdefault(cls, Memory(cls))

@@ -19,8 +19,10 @@ import os
 import threading
 from typing import Any
 
+import msgspec
+
 from krm_client.models import generations
-from krm_client.models.shapes import Shape
+from krm_client.models.shapes import Convert, Shape
 
 Path = tuple[str, ...]
 
@@ -50,14 +52,10 @@ class LazyClass:
 
     def __init__(self, official: type[Any]) -> None:
         self.official = official
-        self.own = generations.real_dict(official)
-        self.put = generations.set_real_dict(official)
+        self.memory = generations.memory_of(official)
+        self.own = self.memory.own
+        self.put = self.memory.put
         self.cls = self._subclass()
-
-    def make(self, shape: Shape, struct: Any) -> Any:
-        instance = object.__new__(self.cls)
-        self.put(instance, {_STRUCT: (shape, struct)})
-        return instance
 
     def finish(self, instance: Any) -> None:
         """Turn an instance into an official object, for good. Does nothing to one that is finished already."""
@@ -65,32 +63,27 @@ class LazyClass:
             if type(instance) is not self.cls:
                 return
             fields = self.own(instance)
-            held = fields.get(_STRUCT)
-            if held is not None:
-                values = {store: self._decoded(fields, held, store) for store in held[0].stores}
-                generations.install(instance, self.official, values, fields.get(_HELD))
+            struct = fields.get(_STRUCT)
+            if struct is not None:
+                self.memory.install(instance, _finished(struct, fields), fields.get(_HELD))
             _set_class(instance, self.official)
 
-    @staticmethod
-    def _decoded(fields: dict[str, Any], held: tuple[Shape, Any], store: str) -> Any:
-        """A field's value, converted at most once for all who ask at the same time."""
-        value = fields.get(store, _MISSING)
-        if value is not _MISSING:
-            return value
-        value = held[0].value(held[1], store)
-        paths = fields.get(_HELD)
-        if paths is not None:
-            _pass_on(paths, held[0].wires[store], value)
-        return fields.setdefault(store, value)
-
     def _subclass(self) -> type[Any]:
-        official, own, finish, decoded = self.official, self.own, self.finish, self._decoded
+        official, own, finish = self.official, self.own, self.finish
 
         def get(instance: Any, name: str) -> Any:
             fields = own(instance)
-            held = fields.get(_STRUCT)
-            if held is not None and name in held[0].converters:
-                return decoded(fields, held, name)
+            struct = fields.get(_STRUCT)
+            if struct is not None:
+                convert = struct.krm_shape.converters.get(name, _MISSING)
+                if convert is not _MISSING:
+                    value = getattr(struct, name)
+                    if convert is not None and value is not None:
+                        value = convert(value)
+                        if _HELD in fields:
+                            _pass_on(fields[_HELD], struct.krm_shape.wires[name], value)
+                    # Of several threads that convert at once, the first one's value is everybody's.
+                    return fields.setdefault(name, value)
             if name in fields:
                 return fields[name]
             finish(instance)
@@ -135,33 +128,44 @@ _set_class = vars(object)["__class__"].__set__
 _lazy_classes: dict[type[Any], LazyClass] = {}
 
 
-def make(shape: Shape, struct: Any) -> Any:
-    """A lazy object of a shape and its decoded struct."""
+def _finished(struct: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """All fields of an object in their order: what was touched before as it is, the rest converted now."""
+    shape: Shape = struct.krm_shape
+    values = dict(zip(shape.stores, msgspec.structs.astuple(struct), strict=True))
+    for store in shape.nested:
+        value = values[store]
+        if value is not None and store not in fields:
+            convert = shape.converters[store]
+            assert convert is not None
+            value = convert(value)
+            if _HELD in fields:
+                _pass_on(fields[_HELD], shape.wires[store], value)
+            fields.setdefault(store, value)
+    for store, value in fields.items():
+        if store in values:
+            values[store] = value
+    return values
+
+
+def lazily(shape: Shape) -> Convert:
+    """What makes a lazy object of a struct of this shape."""
     lazy = _lazy_classes.get(shape.official)
     if lazy is None:
         lazy = _lazy_classes.setdefault(shape.official, LazyClass(shape.official))
-    return lazy.make(shape, struct)
-
-
-def make_all(shape: Shape, structs: list[Any]) -> list[Any]:
-    """`make` for many, which is where most of the time of a large list would go."""
-    if not structs:
-        return []
-    first = make(shape, structs[0])
-    lazy = _lazy_classes[shape.official]
     new, cls, put = object.__new__, lazy.cls, lazy.put
-    made = [first]
-    for struct in structs[1:]:
+
+    def make(struct: Any) -> Any:
         instance = new(cls)
-        put(instance, {_STRUCT: (shape, struct)})
-        made.append(instance)
-    return made
+        put(instance, {_STRUCT: struct})
+        return instance
+
+    return make
 
 
-def make_partial(shape: Shape, struct: Any, paths: tuple[Path, ...]) -> Any:
+def make_partial(struct: Any, paths: tuple[Path, ...]) -> Any:
     """An object of which only ``paths`` (of wire names) were fetched; all else reads None."""
-    made = make(shape, struct)
-    _lazy_classes[shape.official].own(made)[_HELD] = paths
+    made = struct.krm_shape.make(struct)
+    _lazy_classes[struct.krm_shape.official].own(made)[_HELD] = paths
     return made
 
 
@@ -178,7 +182,7 @@ def held_paths(instance: Any) -> tuple[Path, ...] | None:
     if lazy is not None:
         held: tuple[Path, ...] | None = lazy.own(instance).get(_HELD)
     else:
-        held = generations.held_paths(instance)
+        held = generations.memory_of(type(instance)).held_paths(instance)
     return held
 
 

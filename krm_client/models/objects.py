@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from krm_client.models import generations, lazy, shapes
+from krm_client.models.eager import eagerly
+from krm_client.models.lazy import lazily
 from krm_client.models.shapes import Shape
 
 TYPE_META = frozenset({"kind", "apiVersion"})
 
 
-def shape_of_items(model: str) -> Shape:
+def shape_of_items(model: str, *, eager: bool = False) -> Shape:
     """The shape of a list's items, without ``kind`` and ``apiVersion``: an API server leaves them out of items."""
-    return shapes.shape_of(model, lazy.make, TYPE_META)
+    return _shape(model, eager, TYPE_META)
 
 
-def shape_of_single(model: str) -> Shape:
-    return shapes.shape_of(model, lazy.make)
+def shape_of_single(model: str, *, eager: bool = False) -> Shape:
+    """The shape of an object on its own."""
+    return _shape(model, eager, frozenset())
+
+
+def _shape(model: str, eager: bool, leave_out: frozenset[str]) -> Shape:
+    if eager:
+        return shapes.shape_of(model, eagerly, deep=True, leave_out=leave_out)
+    return shapes.shape_of(model, lazily, leave_out=leave_out)
 
 
 def single(shape: Shape, raw: msgspec.Raw, *, kind: str, api_version: str) -> Any:
     """One object with its kind, which an object that came out of a list may lack."""
-    made = from_raw(shape, raw)
+    made = from_json(shape, raw)
     stores = {field.wire: field.store for field in shape.fields}
     lazy.preset(made, {stores["kind"]: kind, stores["apiVersion"]: api_version})
     return made
 
 
-def from_raw(shape: Shape, raw: msgspec.Raw) -> Any:
-    """An object of its JSON: lazy, or as the official deserialiser makes it where the JSON does not fit the types."""
+def from_json(shape: Shape, body: bytes | str | msgspec.Raw) -> Any:
+    """An object of its JSON; as the official deserialiser makes it (or refuses it) where the JSON does not fit."""
     try:
-        return lazy.make(shape, msgspec.json.decode(raw, type=shape.struct))
+        return shape.make(msgspec.json.decode(body, type=shape.struct))
     except (msgspec.MsgspecError, UnicodeError):
-        return generations.deserialize(shape.name, bytes(raw))
+        return generations.deserialize(shape.name, bytes(body) if isinstance(body, msgspec.Raw) else body)
 
 
 def list_object(model: str, api_version: str, version: str | None, following: str | None, items: list[Any]) -> Any:
@@ -48,16 +55,5 @@ def list_object(model: str, api_version: str, version: str | None, following: st
 
 
 def _of_wires(model: str, values: dict[str, Any]) -> Any:
-    cls, stores = _stores_by_wire(model)
-    return generations.construct(cls, {store: values.get(wire) for wire, store in stores.items()})
-
-
-@functools.cache
-def _stores_by_wire(model: str) -> tuple[type[Any], dict[str, str]]:
-    cls = generations.model_class(model)
-    return cls, {field.wire: field.store for field in generations.fields_of_class(cls)}
-
-
-def finished(objects: Iterable[Any], *, eager: bool) -> list[Any]:
-    finish: Callable[[Any], Any] = lazy.finish_all
-    return [finish(one) for one in objects] if eager else list(objects)
+    shape = shape_of_single(model)
+    return shape.memory.construct({field.store: values.get(field.wire) for field in shape.fields})

@@ -1,13 +1,14 @@
-"""How one model class is decoded: a msgspec struct whose scalars are typed and whose containers stay raw bytes.
+"""How one model class is decoded: a msgspec struct with typed scalars, named like the official object's own fields.
 
-A struct's attributes are named like the keys of the official object's ``__dict__``; its JSON names are the
-wire names. What is nested is `msgspec.Raw` and is decoded when it is first asked for, by a converter made
-here. Whatever does not fit (a number where text is declared, say) goes to the official deserialiser, so that
-its result or its error is ours.
+A struct's attributes are named like the keys of the official object's ``__dict__``, in their order; its JSON
+names are the wire names. What is nested stays `msgspec.Raw` and is decoded when a converter made here is
+called, or, in a *deep* shape, is decoded with the rest. Whatever does not fit (a number where text is
+declared, say) goes to the official deserialiser, so that its result or its error is ours.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,69 +20,73 @@ from krm_client.models import generations
 from krm_client.models.generations import Field, Kind, TypeText, UnknownModel
 
 Convert = Callable[[Any], Any]
-Make = Callable[["Shape", Any], Any]
-"""Makes an object of a shape and its decoded struct."""
+Maker = Callable[["Shape"], Convert]
+"""Gives, for a shape, what makes an object of a decoded struct."""
+
+_NEVER = "~not-read~"
+"""Before the wire name of a field that is not to be read: no JSON of an API server has such a key."""
 
 
 class Shape:
-    """One official class, and what is needed to decode it. Made once for each class, by `shape_of`."""
+    """One official class, and what is needed to decode it. Made once for each use, by `shape_of`."""
 
-    def __init__(self, name: str, make: Make, leave_out: frozenset[str] = frozenset()) -> None:
+    def __init__(self, name: str, maker: Maker, *, deep: bool, leave_out: frozenset[str]) -> None:
         self.name = name
         self.official = generations.model_class(name)
-        self.is_pydantic = generations.is_pydantic(self.official)
+        self.memory = generations.memory_of(self.official)
         self.fields = generations.fields_of_class(self.official)
         self.stores = tuple(field.store for field in self.fields)
         self.wires = {field.store: field.wire for field in self.fields}
-        self.make = make
-        self.parse_time = generations.parser_of_times(self.official)
-        read = [field for field in self.fields if field.wire not in leave_out]
+        self._maker = maker
+        self._deep = deep
+        self._parse_time = generations.parser_of_times(self.official)
+        plans = {field.store: self._read_as(field) for field in self.fields}
         self.struct: Any = msgspec.defstruct(
             f"{name}Struct",
-            [(field.store, *_struct_type(field.kind, self.is_pydantic)) for field in read],
-            rename={field.store: field.wire for field in read},
+            [(store, declared, None) for store, (declared, _) in plans.items()],
+            rename={field.store: _NEVER * (field.wire in leave_out) + field.wire for field in self.fields},
+            namespace={"krm_shape": self},
             gc=False,
         )
-        self.converters: dict[str, Convert | None] = {
-            field.store: None if field.kind.form == "scalar" else self._later(field) for field in read
-        }
-        for field in self.fields:
-            self.converters.setdefault(field.store, _always_none)
-        self.absent = frozenset(field.store for field in self.fields if field.wire in leave_out)
+        self.converters: dict[str, Convert | None] = {store: convert for store, (_, convert) in plans.items()}
+        """By store: what makes the official value of a struct's value that is not None; None where it is that value."""
+        self.nested: list[str] = [store for store, convert in self.converters.items() if convert is not None]
+        self.make: Convert = maker(self)
 
-    def value(self, struct: Any, store: str) -> Any:
-        """One field's value as the official object would have it."""
-        if store in self.absent:
-            return None
-        value = getattr(struct, store)
-        convert = self.converters[store]
-        return value if convert is None else convert(value)
+    def _read_as(self, field: Field) -> tuple[Any, Convert | None]:
+        """The struct's type for a field, and the converter of its values."""
+        kind = field.kind
+        if kind.form in ("scalar", "datetime"):
+            return self._plan(kind)
+        if self._deep:
+            try:
+                return self._plan(kind)
+            except (UnknownModel, _RefersToItselfError):
+                pass
+        return Raw, self._later(field)
 
     def _later(self, field: Field) -> Convert:
         """A converter that makes its decoder at its first use: shapes refer to one another, some to themselves."""
+        made: Convert | None = None
 
-        def convert(value: Any) -> Any:
-            if value is None:
-                return None
-            made = self._converter(field)
-            self.converters[field.store] = made
-            return made(value)
+        def convert(raw: Raw) -> Any:
+            nonlocal made
+            if made is None:
+                made = self._decoder(field)
+                self.converters[field.store] = made
+            return made(raw)
 
         return convert
 
-    def _converter(self, field: Field) -> Convert:
-        if field.kind.form == "datetime":
-            return self._time
+    def _decoder(self, field: Field) -> Convert:
         text = field.text
         try:
             wanted, finish = self._plan(field.kind)
         except UnknownModel:  # some releases refer to a class that they do not contain
-            return lambda raw: None if raw is None else _official(text, raw)
+            return lambda raw: _official(text, raw)
         decode = msgspec.json.Decoder(wanted).decode
 
-        def convert(raw: Raw | None) -> Any:
-            if raw is None:
-                return None
+        def convert(raw: Raw) -> Any:
             try:
                 value = decode(raw)
             except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -90,25 +95,23 @@ class Shape:
 
         return convert
 
-    def _time(self, text: str | None) -> Any:
-        if text is None:
-            return None
+    def _time(self, text: str) -> Any:
         try:
-            return self.parse_time(text)
+            return self._parse_time(text)
         except ValueError:
             return generations.deserialize("datetime", msgspec.json.encode(text))
 
     def _plan(self, kind: Kind) -> tuple[Any, Convert | None]:
         """The type to decode a kind's JSON as, and what makes the official value of the result (None: nothing)."""
         if kind.form == "scalar":
-            return _json_type(kind, self.is_pydantic) | None, None
+            return _json_type(kind, self.memory.is_pydantic) | None, None
         if kind.form == "object":
             return Any, None
         if kind.form == "datetime":
             return str | None, self._time
         if kind.form == "model":
-            shape, make = shape_of(kind.model, self.make), self.make
-            return shape.struct | None, lambda struct: make(shape, struct)
+            shape = shape_of(kind.model, self._maker, deep=self._deep)
+            return shape.struct | None, shape.make
         assert kind.item is not None
         inner, finish = self._plan(kind.item)
         many: Any = list if kind.form == "list" else dict
@@ -117,15 +120,15 @@ class Shape:
         return many[str, inner] | None, None if finish is None else _each_value(finish)
 
 
+class _RefersToItselfError(Exception):
+    """A deep shape is asked for while it is being made."""
+
+
 def _json_type(kind: Kind, pydantic: bool) -> Any:
     """How a scalar is to be read: text stands for bytes; pydantic models keep a whole number where a float may be."""
     if kind.scalar is bytes:
         return str
     return int | float if kind.scalar is float and pydantic else kind.scalar
-
-
-def _always_none(_value: Any) -> None:
-    return None
 
 
 def _each(finish: Convert) -> Convert:
@@ -140,24 +143,36 @@ def _official(text: TypeText, raw: Raw) -> Any:
     return generations.deserialize(text, bytes(raw))
 
 
-def _struct_type(kind: Kind, pydantic: bool) -> tuple[Any, Any]:
-    if kind.form == "scalar":
-        return _json_type(kind, pydantic) | None, None
-    if kind.form == "datetime":
-        return str | None, None
-    return Raw, None
+_shapes: dict[tuple[str, Maker, bool, frozenset[str]], Shape] = {}
+_in_the_making: set[tuple[str, Maker, bool, frozenset[str]]] = set()
+_making = threading.RLock()
 
 
-_shapes: dict[tuple[str, Make, frozenset[str]], Shape] = {}
-_making = threading.Lock()
+def _new_lock_after_fork() -> None:
+    global _making
+    _making = threading.RLock()
+    _in_the_making.clear()
 
 
-def shape_of(name: str, make: Make, leave_out: frozenset[str] = frozenset()) -> Shape:
-    """The shape of a class by its official name; ``leave_out`` names JSON fields that are not to be read."""
-    key = (name, make, leave_out)
+os.register_at_fork(after_in_child=_new_lock_after_fork)
+
+
+def shape_of(name: str, maker: Maker, *, deep: bool = False, leave_out: frozenset[str] = frozenset()) -> Shape:
+    """The shape of a class by its official name; ``leave_out`` names JSON fields that are not to be read.
+
+    Raises `UnknownModel`.
+    """
+    key = (name, maker, deep, leave_out)
     found = _shapes.get(key)
-    if found is None:
-        with _making:
-            found = _shapes.get(key) or Shape(name, make, leave_out)
-            _shapes[key] = found
-    return found
+    if found is not None:
+        return found
+    with _making:
+        if key in _in_the_making:
+            raise _RefersToItselfError(name)
+        if key not in _shapes:
+            _in_the_making.add(key)
+            try:
+                _shapes[key] = Shape(name, maker, deep=deep, leave_out=leave_out)
+            finally:
+                _in_the_making.discard(key)
+        return _shapes[key]
