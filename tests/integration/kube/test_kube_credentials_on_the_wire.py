@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -192,19 +193,34 @@ async def test_an_exec_plugin_runs_again_before_its_credential_expires_and_not_b
 
 
 async def test_refused_requests_at_the_same_time_renew_once(tmp_path: Path) -> None:
-    now = [1000.0]
     user = plugin(tmp_path, {"token": "first"})
     async with apiserver.running(apiserver.answer(POD)) as server:
         path = apiserver.kubeconfig(tmp_path / "kubeconfig", server.url, user=user)
-        keeper = credentials.Credentials(path, None, env={"PATH": "/usr/bin:/bin"}, clock=lambda: now[0])
+        clock = itertools.count(1000.0, 10.0).__next__  # time enough between any two of them to run the plugin again
+        keeper = credentials.Credentials(path, None, env={"PATH": "/usr/bin:/bin"}, clock=clock)
         cluster = connect.Cluster(keeper, await keeper.load())
         try:
             plugin(tmp_path, {"token": "second"})
-            now[0] += 30
             server.answers[:] = [*[apiserver.refusal(401, "Unauthorized")] * 5, apiserver.answer(POD)]
             await asyncio.gather(*(reading.get(cluster, "/api/v1/namespaces/a/pods/a") for _ in range(5)))
             assert (tmp_path / "plugin.runs").read_text().count("run") == 2
             assert [r.all("Authorization")[0] for r in server.requests].count("Bearer second") == 5
+        finally:
+            await cluster.close()
+
+
+async def test_a_plugin_whose_token_is_refused_is_not_run_for_every_request(tmp_path: Path) -> None:
+    now = [1000.0]
+    async with apiserver.running(apiserver.refusal(401, "Unauthorized")) as server:
+        path = apiserver.kubeconfig(tmp_path / "kubeconfig", server.url, user=plugin(tmp_path, {"token": "first"}))
+        keeper = credentials.Credentials(path, None, env={"PATH": "/usr/bin:/bin"}, clock=lambda: now[0])
+        cluster = connect.Cluster(keeper, await keeper.load())
+        try:
+            for later_s in (1, 1, 1, 10, 1):
+                now[0] += later_s
+                with pytest.raises(errors.Unauthorized):
+                    await reading.get(cluster, "/api/v1/namespaces/a/pods/a")
+            assert (tmp_path / "plugin.runs").read_text().count("run") == 2
         finally:
             await cluster.close()
 
