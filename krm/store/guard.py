@@ -72,5 +72,5 @@ def main(arguments: Sequence[str]) -> int:
     return run(sys.stdin.fileno(), arguments[0], arguments[1:])
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover (in a process of its own)
     sys.exit(main(sys.argv[1:]))

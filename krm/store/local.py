@@ -127,8 +127,9 @@ class LocalRedis:
             raise
 
     def spawn(self) -> None:
-        """Start without waiting, so that other things can start meanwhile."""
+        """Start without waiting, so that other things can start meanwhile; one that has ended, at the same place."""
         program = self._program or find_program()
+        self._end()  # what a killed guard could not remove
         command = [sys.executable, "-I", "-S", guard.__file__, str(self._folder), str(program.path), *self._options()]
         self._guard = subprocess.Popen(  # noqa: S603 (our own guard, and a server that was found on PATH)
             command,
@@ -152,6 +153,10 @@ class LocalRedis:
 
     def stop(self) -> None:
         """End it and remove its folder; does nothing the second time."""
+        self._end()
+        self._log.close()
+
+    def _end(self) -> None:
         process, self._guard = self._guard, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
@@ -161,7 +166,6 @@ class LocalRedis:
                 process.kill()  # which kills the server as well
                 process.wait()
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._log.close()
 
     def __enter__(self) -> LocalRedis:
         self.start()
