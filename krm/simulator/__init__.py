@@ -11,13 +11,14 @@ cluster: nothing schedules, and no controller acts, except for what `churn` play
 """
 
 from krm.simulator.access import User
+from krm.simulator.deletions import WriteSettings
 from krm.simulator.faults import Fault, FaultKind, Faults
+from krm.simulator.history import Event, EventType, Snapshot
 from krm.simulator.running import Simulation, serve
 from krm.simulator.server import ServerSettings
-from krm.simulator.store import Event, EventType, Snapshot, Store
+from krm.simulator.store import Store
 from krm.simulator.watches import WatchSettings
 from krm.simulator.world import World
-from krm.simulator.writes import WriteSettings
 
 __all__ = [
     "Event",

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from krm.simulator import kinds, manifests
+from krm.simulator import kinds, manifests, pods
 from krm.simulator.kinds import Json, Kind
-from krm.simulator.manifests import App
 from krm.simulator.objects import Version
+from krm.simulator.pods import App
 from krm.simulator.store import Store
 from krm.simulator.world import World, text_of
 
@@ -119,7 +119,7 @@ class Churn:
         while self._pod(app, name) is not None:
             name = f"{app.set_name}-{self._world.suffix(5)}"
         now = self._now()
-        self._store.create(kinds.PODS, manifests.pod(app, name=name, uid=self._world.new_uid(), created=now))
+        self._store.create(kinds.PODS, pods.pod(app, name=name, uid=self._world.new_uid(), created=now))
         app.pods.append(name)
         self.running += 1
         self._soon(self._random.randrange(1, 4), lambda: self._schedule(app, name))
@@ -130,10 +130,10 @@ class Churn:
         containers = app.parts["containers"]
 
         def schedule(obj: Json) -> None:
-            manifests.schedule(obj, place, self._now())
+            pods.schedule(obj, place, self._now())
 
         def start(obj: Json) -> None:
-            manifests.run(obj, containers, place, self._now())
+            pods.run(obj, containers, place, self._now())
 
         version = self._pod(app, name)
         if version is None or version.fields["spec.nodeName"]:

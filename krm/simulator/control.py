@@ -13,7 +13,8 @@ from aiohttp import web
 
 from krm.simulator.counters import Requests
 from krm.simulator.faults import Faults
-from krm.simulator.store import Snapshot, Store
+from krm.simulator.history import Snapshot
+from krm.simulator.store import Store
 
 _SNAPSHOTS_MAX = 16
 

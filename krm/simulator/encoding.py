@@ -8,10 +8,10 @@ from enum import StrEnum
 import orjson
 
 from krm.simulator import objects
+from krm.simulator.history import Event, EventType
 from krm.simulator.kinds import Json, Kind
 from krm.simulator.lists import Page
 from krm.simulator.objects import Version
-from krm.simulator.store import Event, EventType
 
 PIECE_BYTES = 256 * 1024
 """Answers are written in pieces of about this size, so that one large list does not hold up the others."""

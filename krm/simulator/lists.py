@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import orjson
 
 from krm.simulator import status
+from krm.simulator.history import Collection, CompactedError
 from krm.simulator.kinds import Kind
 from krm.simulator.objects import Version
 from krm.simulator.options import EXACT, NOT_OLDER_THAN, ListOptions
-from krm.simulator.store import Collection, CompactedError, Store
+from krm.simulator.store import Store
 
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - the format's name, not a secret
 _INCONSISTENT = -1

@@ -17,8 +17,9 @@ from krm.simulator.bodies import MAX_BYTES
 from krm.simulator.churn import Churn
 from krm.simulator.counters import Requests
 from krm.simulator.faults import Faults
+from krm.simulator.history import Snapshot
 from krm.simulator.server import Server, ServerSettings
-from krm.simulator.store import Snapshot, Store
+from krm.simulator.store import Store
 from krm.simulator.world import World
 
 logger = logging.getLogger(__name__)

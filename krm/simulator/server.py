@@ -19,6 +19,7 @@ from aiohttp import web
 from krm.simulator import answers, control, discovery, encoding, options, paths, reviews, status, tables, writes
 from krm.simulator.access import Access, User
 from krm.simulator.counters import Requests
+from krm.simulator.deletions import WriteSettings
 from krm.simulator.encoding import Shape
 from krm.simulator.faults import FaultKind, Faults
 from krm.simulator.lists import Lister, Page
@@ -26,7 +27,7 @@ from krm.simulator.paths import Target
 from krm.simulator.status import StatusError
 from krm.simulator.store import Store
 from krm.simulator.watches import Watch, WatchSettings
-from krm.simulator.writes import Writer, WriteSettings
+from krm.simulator.writes import Writer
 
 logger = logging.getLogger(__name__)
 

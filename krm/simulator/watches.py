@@ -18,10 +18,11 @@ from krm.simulator import encoding, status
 from krm.simulator.counters import Count
 from krm.simulator.encoding import Shape
 from krm.simulator.faults import Fault, FaultKind, Faults
+from krm.simulator.history import Collection, CompactedError, Event, EventType
 from krm.simulator.kinds import Kind
 from krm.simulator.objects import Version
 from krm.simulator.options import ListOptions, Selection
-from krm.simulator.store import Collection, CompactedError, Event, EventType, Store
+from krm.simulator.store import Store
 
 logger = logging.getLogger(__name__)
 

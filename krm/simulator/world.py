@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from krm.simulator import kinds, manifests
+from krm.simulator import kinds, manifests, pods
 from krm.simulator.kinds import Json
-from krm.simulator.manifests import App, Place
+from krm.simulator.pods import App, Place
 from krm.simulator.store import Store
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -89,7 +89,7 @@ class World:
         """Give an application the identity of its next replica set."""
         app.template_hash = self.suffix(10)
         app.set_uid = self.new_uid()
-        app.parts = manifests.shared_parts(app)
+        app.parts = pods.shared_parts(app)
 
     def _before(self, at_most_s: int, at_least_s: int = 60) -> str:
         assert self.start is not None
@@ -180,9 +180,9 @@ class World:
                 while name in app.pods:
                     name = f"{app.set_name}-{self.suffix(5)}"
                 app.pods.append(name)
-                obj = manifests.pod(app, name=name, uid=self.new_uid(), created=created)
-                manifests.schedule(obj, place, created)
-                manifests.run(obj, app.parts["containers"], place, created)
+                obj = pods.pod(app, name=name, uid=self.new_uid(), created=created)
+                pods.schedule(obj, place, created)
+                pods.run(obj, app.parts["containers"], place, created)
                 yield obj
 
 

@@ -668,3 +668,29 @@ async def test_requests_are_counted_by_verb_resource_and_status() -> None:
         assert counted.total_bytes("list", "pods", 200) > before + 1000
         assert counted.total_bytes("watch", "pods") > 500
         await wait_until(lambda: counted.open_watches["pods"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", PODS, {"metadata": "text"}),
+        ("POST", PODS, {"metadata": {"name": 5}}),
+        ("POST", PODS, {"metadata": {"name": "y", "labels": ["a"]}}),
+        ("POST", PODS, {"metadata": {"name": "y", "labels": {"a": 1}}}),
+        ("POST", PODS, {"metadata": {"name": "y"}, "spec": "text"}),
+        ("POST", PODS, {"metadata": {"name": "y"}, "spec": {"containers": "text"}}),
+        ("POST", PODS, {"metadata": {"name": "y"}, "spec": {"containers": [1]}}),
+        ("POST", CRDS, {"metadata": {"name": "y"}, "spec": {}}),
+        ("PUT", f"{PODS}/x", {"metadata": {"name": "x"}, "spec": {"containers": 7}}),
+        ("DELETE", f"{PODS}/x", {"gracePeriodSeconds": "long"}),
+        ("DELETE", f"{PODS}/x", {"preconditions": 1}),
+        ("DELETE", f"{PODS}/x?gracePeriodSeconds=-1", None),
+    ],
+)
+async def test_a_body_of_the_wrong_shape_is_refused(method: str, path: str, body: Any) -> None:
+    async with serving() as client:
+        await with_pods(client, "x")
+        rv = client.sim.store.rv
+        code, answer = await client.ask(method, path, body)
+        assert (code, answer["reason"]) in ((400, "BadRequest"), (422, "Invalid"))
+        assert client.sim.store.rv == rv

@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from krm.simulator import kinds
-from krm.simulator.store import (
-    AbsentError,
-    AlreadyExistsError,
-    Collection,
-    CompactedError,
-    ConflictError,
-    EventType,
-    Store,
-)
+from krm.simulator.history import AbsentError, AlreadyExistsError, Collection, CompactedError, ConflictError, EventType
+from krm.simulator.store import Store
 
 
 def pod(name: str, namespace: str = "a", **labels: str) -> dict[str, Any]:

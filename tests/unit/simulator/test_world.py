@@ -9,7 +9,8 @@ import pytest
 
 from krm.simulator import kinds
 from krm.simulator.churn import Churn
-from krm.simulator.store import EventType, Store
+from krm.simulator.history import EventType
+from krm.simulator.store import Store
 from krm.simulator.world import World
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
