@@ -31,6 +31,7 @@ Mask = NDArray[np.bool_]
 OBJECTS_A_TURN: Final = 64
 """Objects that are read between two yields: a few milliseconds."""
 ROWS_A_TURN: Final = 4_096
+_FEW: Final = 256
 
 
 class Resolver(Protocol):
@@ -67,7 +68,9 @@ class Cells:
     others: Sequence[Any]
 
     def present(self) -> list[int]:
-        """The different codes that occur."""
+        """The different codes that occur, and where there are few also those that do not."""
+        if len(self.values) <= _FEW:
+            return [*range(len(self.values)), *range(-1, -1 - len(self.others), -1)]
         kept = np.zeros(len(self.values), dtype=np.bool_)
         kept[self.codes[self.codes >= 0]] = True
         return [*np.flatnonzero(kept).tolist(), *range(-1, -1 - len(self.others), -1)]
@@ -123,12 +126,10 @@ def cells(
     Raises ``CorruptData`` for an object that cannot be read.
     """
     replica = view.replica
-    column = replica.column(path.text) if extracts.is_kept(replica.resource, path) else Column(0)
-    codes = (
-        replica.codes(column, snapshot, places)
-        if len(column.codes)
-        else np.zeros(len(snapshot) if places is None else len(places), dtype=np.int32)
-    )
+    if not extracts.is_kept(replica.resource, path):
+        return (yield from _unkept(view, path, snapshot, places))
+    column = replica.column(path.text)
+    codes = replica.codes(column, snapshot, places)
     unknown = np.flatnonzero(codes == UNKNOWN)
     others: list[Any] = []
     if len(unknown):
@@ -138,6 +139,16 @@ def cells(
         codes[unknown] = found
         _keep(replica, column, rows, snapshot.slots[where], found)
     return Cells(codes, column.values, others)
+
+
+def _unkept(view: View, path: FieldPath, snapshot: Snapshot, places: Places | None) -> Turns[Cells]:
+    rows = snapshot.rows if places is None else [snapshot.rows[place] for place in places.tolist()]
+    extract, turn = _extract(view, path, rows)
+    others: list[Any] = []
+    for start in range(0, len(rows), turn):
+        others += map(extract, rows[start : start + turn])
+        yield
+    return Cells(np.arange(-1, -1 - len(rows), -1, dtype=np.int32), (None, None), others)
 
 
 def _worked_out(
@@ -178,8 +189,6 @@ def _extract(view: View, path: FieldPath, rows: Sequence[Row]) -> tuple[Callable
 
 def _keep(replica: Replica, column: Column, rows: Sequence[Row], slots: Codes, found: Sequence[int]) -> None:
     """Keep in the column what was worked out for rows that are still current."""
-    if not len(column.codes):
-        return
     for row, slot, code in zip(rows, slots.tolist(), found, strict=True):
         if code > 0 and slot >= 0 and replica.is_at(row, slot):
             column.codes[slot] = code

@@ -264,8 +264,8 @@ def _field_text(found: Any, missing: str) -> str | None:
 # -- evaluation ------------------------------------------------------------------------------------------------
 
 
-def select(view: View, node: Node, snapshot: Snapshot) -> Turns[Places]:
-    """The places of the rows that pass, in their order."""
+def select(view: View, node: Node, snapshot: Snapshot) -> Turns[Places | None]:
+    """The places of the rows that pass, in their order; None for all of them."""
     if isinstance(node, All) and len(node.parts) == 1:
         node = node.parts[0]
     parts = node.parts if isinstance(node, All) else (node,)
@@ -273,7 +273,7 @@ def select(view: View, node: Node, snapshot: Snapshot) -> Turns[Places]:
     for part in sorted(parts, key=lambda each: _cost(view, each)):
         passed = yield from mask(view, part, snapshot, places)
         places = _places(passed) if places is None else places[passed]
-    return np.arange(len(snapshot), dtype=np.int32) if places is None else places
+    return places
 
 
 def _places(passed: Mask) -> Places:

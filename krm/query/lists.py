@@ -6,10 +6,10 @@ were called: the rows are taken first, and rows do not change.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
 
@@ -65,14 +65,26 @@ class ListQuery:
 class Page:
     """An answer. ``matching`` and ``total`` cover all matching rows, whatever the page shows."""
 
-    rows: list[Row]
     total: int
     has_next: bool
-    matching: list[Row]
-    """All matching rows in the order of (namespace, name)."""
     question: bytes = b""
+    found: Found
+    start: int = 0
+    count: int | None = None
+    ordered: list[Row] | None = None
+    """The rows of the page where an order was asked for; else they are ``count`` from ``start`` on."""
     values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """What each row of the page is ordered by, by uid; empty without an order."""
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the page."""
+        return self.found.rows(self.start, self.count) if self.ordered is None else self.ordered
+
+    @property
+    def matching(self) -> list[Row]:
+        """All matching rows in the order of (namespace, name)."""
+        return self.found.rows()
 
     def cursor(self, row: Row) -> str:
         """The cursor of a row of this page."""
@@ -82,6 +94,31 @@ class Page:
     def end_cursor(self) -> str | None:
         """The cursor of the last row."""
         return self.cursor(self.rows[-1]) if self.rows else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The rows of a snapshot that match; they are put together only as far as they are needed."""
+
+    snapshot: Snapshot
+    places: Places | None
+    """Where they are, in order; None for all of them."""
+
+    def __len__(self) -> int:
+        return len(self.snapshot) if self.places is None else len(self.places)
+
+    def row(self, number: int) -> Row:
+        """One of them."""
+        return self.snapshot.rows[number if self.places is None else self.places[number]]
+
+    def rows(self, start: int = 0, count: int | None = None) -> list[Row]:
+        """Some of them, or all."""
+        end = len(self) if count is None else start + count
+        if self.places is None:
+            return self.snapshot.rows[start:end]
+        places = self.places[start:end].tolist()
+        rows = self.snapshot.rows
+        return list(itemgetter(*places)(rows)) if len(places) > 1 else [rows[place] for place in places]
 
 
 def parse(
@@ -155,51 +192,46 @@ def _answer(replica: Replica, query: ListQuery, scope: Scope, resolver: Resolver
     bound_to = question(replica, query)
     after = None if query.after is None else pages.decode(query.after, bound_to, values=len(query.order_by))
     view = View(replica, resolver)
-    snapshot, places = yield from _matches(view, query, scope)
-    matching = _rows_at(snapshot, places)
+    found = yield from _matches(view, query, scope)
     if not query.order_by:
-        start = 0 if after is None else _start(matching, after)
+        start = 0 if after is None else _start(found, after)
         return Page(
-            rows=_slice(matching, start, query.first),
-            total=len(matching),
-            has_next=query.first is not None and start + query.first < len(matching),
-            matching=matching,
+            total=len(found),
+            has_next=query.first is not None and start + query.first < len(found),
             question=bound_to,
+            found=found,
+            start=start,
+            count=query.first,
         )
     ranks, columns = [], []
     for order in query.order_by:
-        rank, column = yield from orders.keys(view, order, snapshot, places)
+        rank, column = yield from orders.keys(view, order, found.snapshot, found.places)
         ranks.append(rank)
         columns.append(column)
     ordered = np.lexsort(ranks[::-1]).tolist()  # stable, so equal rows stay in the order of (namespace, name)
     yield
-    start = 0 if after is None else _ordered_start(query.order_by, matching, columns, ordered, after)
-    chosen = _slice(ordered, start, query.first)
+    start = 0 if after is None else _ordered_start(query.order_by, found, columns, ordered, after)
+    chosen = ordered[start:] if query.first is None else ordered[start : start + query.first]
+    shown = [found.row(number) for number in chosen]
     return Page(
-        rows=[matching[place] for place in chosen],
-        total=len(matching),
-        has_next=start + len(chosen) < len(matching),
-        matching=matching,
+        total=len(found),
+        has_next=start + len(chosen) < len(found),
         question=bound_to,
-        values={matching[place].uid: tuple(column[place] for column in columns) for place in chosen},
+        found=found,
+        ordered=shown,
+        values={
+            row.uid: tuple(column[number] for column in columns) for row, number in zip(shown, chosen, strict=True)
+        },
     )
-
-
-def _rows_at(snapshot: Snapshot, places: Places) -> list[Row]:
-    if len(places) == len(snapshot):
-        return snapshot.rows
-    if len(places) < 2:
-        return [snapshot.rows[place] for place in places]
-    return list(itemgetter(*places.tolist())(snapshot.rows))
 
 
 def matches(view: View, query: ListQuery, scope: Scope = EVERYTHING) -> Turns[list[Row]]:
     """The rows that match ``query`` (whatever its page), in the order of (namespace, name)."""
-    snapshot, places = yield from _matches(view, query, scope)
-    return _rows_at(snapshot, places)
+    found = yield from _matches(view, query, scope)
+    return found.rows()
 
 
-def _matches(view: View, query: ListQuery, scope: Scope) -> Turns[tuple[Snapshot, Places]]:
+def _matches(view: View, query: ListQuery, scope: Scope) -> Turns[Found]:
     replica = view.replica
     bounds = Bounds()
     # Rights come first: a namespace that is not in the scope has no rows, whatever else is asked.
@@ -210,7 +242,8 @@ def _matches(view: View, query: ListQuery, scope: Scope) -> Turns[tuple[Snapshot
     node = All(conditions(replica.resource, query))
     narrow.by_filter(replica, node, bounds)
     snapshot = narrow.snapshot(replica, bounds)
-    return snapshot, (yield from filters.select(view, node, snapshot))
+    places = yield from filters.select(view, node, snapshot)
+    return Found(snapshot, places)
 
 
 def conditions(resource: Resource, query: ListQuery) -> tuple[Node, ...]:
@@ -252,33 +285,21 @@ def question(replica: Replica, query: ListQuery) -> bytes:
     )
 
 
-def _slice(items: list[Any], start: int, first: int | None) -> list[Any]:
-    return items[start:] if first is None else items[start : start + first]
-
-
-def _start(rows: Sequence[Row], after: Position) -> int:
+def _start(found: Found, after: Position) -> int:
     """The place of the first row after a key."""
-    key = (after.namespace, after.name)
-    start = bisect_left(rows, key, key=_key)
-    while start < len(rows) and _key(rows[start]) == key:
-        start += 1
-    return start
+    return bisect_right(range(len(found)), (after.namespace, after.name), key=lambda number: _key(found.row(number)))
 
 
 def _ordered_start(
-    by: Sequence[Order], rows: Sequence[Row], columns: Sequence[Sequence[Any]], places: Sequence[int], after: Position
+    by: Sequence[Order], found: Found, columns: Sequence[Sequence[Any]], ordered: Sequence[int], after: Position
 ) -> int:
-    """How many places come up to and with a position."""
-    return bisect_left(places, 1, key=partial(_is_after, by, rows, columns, after))
+    """How many rows come up to and with a position."""
 
+    def is_after(number: int) -> int:
+        sign = orders.compare(by, [column[number] for column in columns], after.values)
+        return int(_key(found.row(number)) > (after.namespace, after.name) if sign == 0 else sign > 0)
 
-def _is_after(
-    by: Sequence[Order], rows: Sequence[Row], columns: Sequence[Sequence[Any]], after: Position, place: int
-) -> int:
-    sign = orders.compare(by, [column[place] for column in columns], after.values)
-    if sign == 0:
-        return int(_key(rows[place]) > (after.namespace, after.name))
-    return int(sign > 0)
+    return bisect_left(ordered, 1, key=is_after)
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from krm.query import arguments, cells, paths
 from krm.query.cells import Places, Turns, View
 from krm.query.paths import FieldPath
-from krm.query.values import sort_key
+from krm.query.values import SortKey, sort_key
 from krm.resources import Resource
+from krm.table.columns import Codes
 from krm.table.replica import Snapshot
 
 MAX_ORDERS: Final = 16
@@ -61,20 +62,41 @@ def _order(resource: Resource, spec: Mapping[str, Any]) -> Order:
         raise arguments.bad("orderBy", "direction is ASC or DESC") from error
 
 
-def keys(view: View, order: Order, snapshot: Snapshot, places: Places) -> Turns[tuple[NDArray[np.int64], list[Any]]]:
+def keys(
+    view: View, order: Order, snapshot: Snapshot, places: Places | None
+) -> Turns[tuple[NDArray[np.int64], Sequence[Any]]]:
     """For each place its rank (ascending in the asked direction), and the value that it is ordered by."""
     found = yield from cells.cells(view, order.path, snapshot, places)
-    chosen: dict[int, Any] = {code: _chosen(order, found.value(code)) for code in found.present()}
-    sort_keys = {code: sort_key(value) for code, value in chosen.items() if value is not None}
-    rank_of: dict[int, int] = {}
-    rank, before = 0, None
+    chosen: dict[int, Any] = {}
+    sort_keys: dict[int, SortKey] = {}
+    for number, code in enumerate(found.present()):
+        value = chosen[code] = _chosen(order, found.value(code))
+        if value is not None:
+            sort_keys[code] = sort_key(value)
+        if number % cells.ROWS_A_TURN == cells.ROWS_A_TURN - 1:
+            yield
+    table = np.full(len(found.values) + len(found.others), len(sort_keys), dtype=np.int64)
+    rank, before = -1, None
     for code in sorted(sort_keys, key=sort_keys.__getitem__, reverse=order.is_descending):
         if sort_keys[code] != before:
-            rank, before = len(rank_of), sort_keys[code]
-        rank_of[code] = rank
-    table = np.full(len(found.values) + len(found.others), len(rank_of), dtype=np.int64)
-    table[list(rank_of)] = list(rank_of.values())
-    return table[found.codes], [chosen[code] for code in found.codes.tolist()]
+            rank, before = rank + 1, sort_keys[code]
+        table[code] = rank
+    yield
+    return table[found.codes], _Chosen(chosen, found.codes)
+
+
+class _Chosen(Sequence[Any]):
+    """What each row is ordered by, looked up when it is asked for."""
+
+    def __init__(self, chosen: Mapping[int, Any], codes: Codes) -> None:
+        self._chosen = chosen
+        self._codes = codes
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._chosen[int(self._codes[number])]
 
 
 def _chosen(order: Order, value: Any) -> Any:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -88,7 +89,13 @@ class Codec:
         obj = _loads(text)
         head = self._head(obj, time_streamed)
         how, dictionary, body = self.compressor.compress(text)
-        record = envelope.seal(Envelope(how, self._schema, dictionary, _encode_head(head), body, len(text)))
+        try:
+            packed = _encode_head(head)
+        except (OverflowError, UnicodeEncodeError):
+            self.malformed += 1
+            head = msgspec.convert(_storable(msgspec.to_builtins(head)), _Head)
+            packed = _encode_head(head)
+        record = envelope.seal(Envelope(how, self._schema, dictionary, packed, body, len(text)))
         return _row(head, record)
 
     def _head(self, obj: Mapping[str, Any], time_streamed: float | None) -> _Head:
@@ -124,14 +131,26 @@ class Codec:
                 " must be of one version"
             )
         try:
-            return _row(_decode_head(opened.head), record)
+            head = _decode_head(opened.head)
         except msgspec.DecodeError as error:
             raise errors.CorruptData(f"the head of a stored row does not decode: {error}") from error
+        # Rows have most of their texts in common: kept once, they take a third of the memory.
+        head.namespace = intern(head.namespace)
+        head.labels = {intern(key): intern(value) for key, value in head.labels.items()}
+        head.owners = tuple(map(intern, head.owners))
+        head.columns = tuple([_shared(value) for value in head.columns])
+        return _row(head, record)
 
     def body(self, record: bytes) -> bytes:
         """The object's JSON text. Raises ``CorruptData``, ``MissingDictionary``, ``UnknownFormat``."""
         opened = envelope.unseal(record)
         return self.compressor.decompress(opened.compression, opened.dictionary, opened.body, opened.body_size)
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, str):
+        return intern(value)
+    return tuple(map(_shared, value)) if isinstance(value, list) else value
 
 
 def _row(head: _Head, record: bytes) -> Row:
@@ -161,6 +180,19 @@ def _loads(text: bytes) -> Mapping[str, Any]:
     if not isinstance(obj, dict):
         raise errors.BadData("not a JSON object")
     return obj
+
+
+def _storable(value: Any) -> Any:
+    """``value`` with what the format of heads cannot hold (lone surrogates, larger integers) replaced or left out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return None
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
+    return value
 
 
 def _text(value: Any) -> str:

@@ -35,7 +35,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """Rows in the order of (namespace, name), with the slots that they had when the snapshot was taken."""
+    """Rows in the order of (namespace, name), with the slots that they had when the snapshot was taken.
+
+    It may be shared: its lists are not to be changed.
+    """
 
     rows: list[Row]
     slots: Codes
@@ -73,6 +76,7 @@ class Replica:
         self.labels = LabelIndex()
         self.nodes = Inverted()
         self.owners = Inverted()
+        self._whole: Snapshot | None = None
         self.columns.clear()
         self._capacity(0)
         self.changes += 1
@@ -109,7 +113,7 @@ class Replica:
         self._namespaces = sorted(self._segments)
         self.digest = total % DIGEST_MODULUS
         self.seq = seq
-        self.changes += 1
+        self._changed()
 
     def step(self, seq: int, uid: str, row: Row | None) -> Step:
         """Bring change number ``seq`` in: the row of ``uid`` is ``row`` now, or gone. One that was in does nothing."""
@@ -122,7 +126,7 @@ class Replica:
 
     def put(self, row: Row) -> Step:
         """Bring a row in, in place of the one with its uid."""
-        self.changes += 1
+        self._changed()
         slot = self._slot_of.get(row.uid)
         before = None if slot is None else self._table[slot]
         if slot is None or before is None:
@@ -140,9 +144,13 @@ class Replica:
         before = None if slot is None else self._table[slot]
         if slot is None or before is None:
             return Step(None, None)
-        self.changes += 1
+        self._changed()
         self._remove(before, slot)
         return Step(before, None)
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._whole = None  # it would keep every row of its time alive
 
     def _capacity(self, needed: int) -> None:
         self._room = max(_LEAST_CAPACITY, needed + needed // 4)
@@ -260,8 +268,13 @@ class Replica:
 
     def snapshot(self, namespaces: AbstractSet[str] | None = None) -> Snapshot:
         """All rows now, or those in some namespaces."""
+        if namespaces is None and self._whole is not None and self._whole.changes == self.changes:
+            return self._whole
         joined = b"".join([self._segments[namespace].slots.tobytes() for namespace in self._among(namespaces)])
-        return Snapshot(self.rows(namespaces), np.frombuffer(joined, dtype=np.int32), self.changes)
+        taken = Snapshot(self.rows(namespaces), np.frombuffer(joined, dtype=np.int32), self.changes)
+        if namespaces is None:
+            self._whole = taken
+        return taken
 
     def snapshot_of(self, slots: Iterable[int], namespaces: AbstractSet[str] | None = None) -> Snapshot:
         """The rows in these slots now, as far as they are in some namespaces."""
