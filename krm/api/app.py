@@ -160,7 +160,7 @@ def create(settings: Settings, source: metrics.Observed) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]  # the handler's own exception type
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(Headers, observe=api.metrics.observe)
+    app.add_middleware(Headers, observe=api.metrics.observe, is_stopping=lambda: api.is_stopping)
     return app
 
 

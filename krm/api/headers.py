@@ -31,9 +31,10 @@ Observe = Callable[[str, int, float], None]
 class Headers:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, *, observe: Observe, is_stopping: Callable[[], bool]) -> None:
         self.app = app
         self.observe = observe
+        self.is_stopping = is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,6 +51,8 @@ class Headers:
                 for name, value in SECURITY.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
+                if self.is_stopping():
+                    headers["Connection"] = "close"  # the next request goes to whoever takes over
             await send(message)
 
         try:

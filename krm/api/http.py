@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
@@ -16,6 +17,9 @@ HEADERS_TIMEOUT_S: Final = 10.0
 """From the connection to the end of the first request's headers. uvicorn itself waits for ever."""
 MAX_HEADERS: Final = 65_536
 """Bytes of a request's headers."""
+LINGER_S: Final = 0.5
+"""How long a connection without a request is kept when the server ends: one may be on its way."""
+ACCEPT_TURNS: Final = 10
 NOT_READY_FIRST_S: Final = 0.5
 """Between readiness going off and closing the socket, so that whoever probes can look away."""
 
@@ -27,6 +31,7 @@ class Protocol(HttpToolsProtocol):
         """Start the deadline with the connection."""
         super().connection_made(transport)
         self._headers_size = 0
+        self._is_ending = False
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
 
     def on_message_begin(self) -> None:
@@ -50,6 +55,23 @@ class Protocol(HttpToolsProtocol):
         """All headers are there: the body has a deadline of its own."""
         self._in_time()
         super().on_headers_complete()
+        if self._is_ending and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server ends: a request that is here or on its way is answered, then the connection closes."""
+        self._is_ending = True
+        if self._is_idle():
+            self.loop.call_later(LINGER_S, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle() and not self.transport.is_closing():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, unless it was answered already."""
@@ -99,6 +121,12 @@ class Server(uvicorn.Server):
         self._stopping()
         loop = asyncio.get_running_loop()
         self._closing = loop.call_later(NOT_READY_FIRST_S, super().handle_exit, sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what has connected already, then close: the kernel resets what nobody has accepted."""
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 RESTART_AFTER_S: Final = 0.5
 
 
-def run(count: int, work: Callable[[], None]) -> None:
+def run(count: int, work: Callable[[], None], stopping: Callable[[], None]) -> None:
     """Run ``work`` in ``count`` processes (in this one for 1) until SIGTERM or SIGINT; one that dies is replaced.
+
+    ``stopping`` is called in this process when a signal came and others do the work: what it holds of the socket goes.
 
     To be called before anything of this process has threads or an event loop: the processes are forked.
     """
@@ -26,23 +28,24 @@ def run(count: int, work: Callable[[], None]) -> None:
         work()
         return
     children: set[int] = set()
-    stopping = False
+    is_stopping = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+        nonlocal is_stopping
+        is_stopping = True
+        stopping()
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    while children or not stopping:
-        while len(children) < count and not stopping:
+    while children or not is_stopping:
+        while len(children) < count and not is_stopping:
             children.add(_fork(work))
         pid, status = os.wait()
         children.discard(pid)
-        if not stopping:
+        if not is_stopping:
             log.error("a process of the API ended", extra={"pid": pid, "status": os.waitstatus_to_exitcode(status)})
             time.sleep(RESTART_AFTER_S)
 

@@ -122,7 +122,7 @@ def run(settings: Settings, sock: socket.socket | None = None) -> None:
     listening = sock or listen(settings)
     build.default()  # once, before the processes part
     try:
-        processes.run(settings.workers, lambda: _serve_in_new_loop(settings, listening))
+        processes.run(settings.workers, lambda: _serve_in_new_loop(settings, listening), listening.close)
     finally:
         listening.close()
 
