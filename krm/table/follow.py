@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.25
 """From one reading of head and heartbeats to the next."""
+LOOK_PAUSE_S: Final = 0.02
+"""The least time between two readings, however many wait for news."""
 CLOCK_S: Final = 1.0
 """From one reading of Redis' clock to the next."""
 BLOCK_MS: Final = 500
@@ -215,6 +217,7 @@ class Follower:
             except StoreError as error:
                 self._fail(str(error))
             self._tell()
+            await asyncio.sleep(LOOK_PAUSE_S)
             try:
                 await asyncio.wait_for(self._look.wait(), self._poll_s)
             except TimeoutError:
@@ -235,15 +238,17 @@ class Follower:
         head = await self._table_head()
         self._dictionaries.clear()
         await self._learn_dictionaries()
-        rows: dict[str, Row] = {}
+        rows = _Pile()
         async for piece in self.source.records():
             for uid, record in piece:
-                rows[uid] = await self._decode(record)
+                rows.put(uid, await self._decode(record))
+            await asyncio.sleep(0)
         target = await self._table_head()
         if target.run != head.run:
             raise _LostError("the table was built anew while it was read")
         seq, cursor = await self._catch_up(rows, head, target)
-        await self._install(rows, seq)
+        for _ in self.replica.loading(rows.by_uid, seq=seq):
+            await asyncio.sleep(0)
         self._cursor = cursor
         self._proofs = _Proofs()
         self._proofs.note(self.replica)
@@ -252,7 +257,7 @@ class Follower:
         self.loads += 1
         self.is_ready = True
         self.trouble = None
-        logger.info("replica loaded", extra={"resource": self.resource.plural, "rows": len(rows)})
+        logger.info("replica loaded", extra={"resource": self.resource.plural, "rows": len(self.replica)})
         self._tell()
 
     async def _table_head(self) -> Head:
@@ -263,11 +268,11 @@ class Follower:
             raise _NotYetError("the table is being built")
         return head
 
-    async def _catch_up(self, rows: dict[str, Row], head: Head, target: Head) -> tuple[int, str]:
+    async def _catch_up(self, rows: _Pile, head: Head, target: Head) -> tuple[int, str]:
         """Apply to ``rows`` the changes since ``head``, up to ``target`` at least, and prove them there."""
         seq, cursor = head.seq, head.change
         if seq == target.seq:
-            _prove(rows, target)
+            rows.prove(target)
         while seq < target.seq:
             changes = await self.source.changes(cursor, count=BATCH)
             if not changes:
@@ -276,19 +281,13 @@ class Follower:
                 if change.seq != seq + 1:
                     raise _LostError(f"changes {seq + 1} to {change.seq - 1} are gone")
                 if change.type == "DELETED":
-                    rows.pop(change.uid, None)
+                    rows.drop(change.uid)
                 else:
-                    rows[change.uid] = await self._decode(change.record)
+                    rows.put(change.uid, await self._decode(change.record))
                 seq, cursor = change.seq, change.id
                 if seq == target.seq:
-                    _prove(rows, target)
+                    rows.prove(target)
         return seq, cursor
-
-    async def _install(self, rows: dict[str, Row], seq: int) -> None:
-        """Fill the replica, in turns with the event loop."""
-        loading = self.replica.loading(rows, seq=seq)
-        for _ in loading:
-            await asyncio.sleep(0)
 
     async def _hold_back(self, head: Head) -> None:
         """Do not show a table that is older than what was shown before: its writers are about to renew it."""
@@ -302,18 +301,21 @@ class Follower:
             newest = await self._table_head()
             if newest.run != head.run:
                 raise _LostError("the table was built anew")
-            for change in await self.source.changes(self._cursor, count=BATCH):
-                self._apply(change)
+            await self._apply_all(await self.source.changes(self._cursor, count=BATCH))
             if newest.seq <= self.replica.seq:
                 head = self.head = newest
 
     async def _decode(self, record: bytes) -> Row:
+        await self._prepare(record)
+        return self.replica.codec.decode(record)
+
+    async def _prepare(self, record: bytes) -> None:
+        """See that the object of ``record`` can be read. Raises ``CorruptData`` if it never can."""
         identifier = envelope.dictionary(record)
         if identifier and identifier not in self._dictionaries:
             await self._learn_dictionaries()
             if identifier not in self._dictionaries:
                 raise CorruptData(f"compression dictionary {identifier} is gone")
-        return self.replica.codec.decode(record)
 
     async def _learn_dictionaries(self) -> None:
         known, _ = await self.source.dictionaries()
@@ -347,9 +349,8 @@ class Follower:
 
     async def _apply_all(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            identifier = envelope.dictionary(change.record)
-            if identifier and identifier not in self._dictionaries:
-                await self._learn_dictionaries()
+            if change.type != "DELETED":
+                await self._prepare(change.record)
         deltas = [self._apply(change) for change in changes]
         for feed in self._feeds:
             feed.give(deltas)
@@ -425,10 +426,29 @@ def _end_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _prove(rows: Mapping[str, Row], head: Head) -> None:
-    total = sum(digest(row.uid, row.version) for row in rows.values()) % DIGEST_MODULUS
-    if len(rows) != head.rows or total != head.digest:
-        raise _LostError(f"what was read is not the table at change {head.seq}: {len(rows)} rows, not {head.rows}")
+class _Pile:
+    """Rows that are being read, and their digest; in no order, without indexes."""
+
+    def __init__(self) -> None:
+        self.by_uid: dict[str, Row] = {}
+        self._total = 0
+
+    def put(self, uid: str, row: Row) -> None:
+        self.drop(uid)
+        self.by_uid[uid] = row
+        self._total += digest(row.uid, row.version)
+
+    def drop(self, uid: str) -> None:
+        row = self.by_uid.pop(uid, None)
+        if row is not None:
+            self._total -= digest(row.uid, row.version)
+
+    def prove(self, head: Head) -> None:
+        """Raises ``_LostError`` unless these are the rows that ``head`` tells of."""
+        if len(self.by_uid) != head.rows or self._total % DIGEST_MODULUS != head.digest:
+            raise _LostError(
+                f"what was read is not the table at change {head.seq}: {len(self.by_uid)} rows, not {head.rows}"
+            )
 
 
 def _backoff_s(failures: int) -> float:

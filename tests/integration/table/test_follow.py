@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -305,6 +306,30 @@ async def test_age_is_bounded(table: Table) -> None:
         with pytest.raises(AnswerError) as caught:
             await tables.wait(PODS, max_staleness_s=30)
         assert caught.value.code is Code.TOO_STALE
+
+
+async def test_a_table_older_than_what_was_served_is_held_back(table: Table) -> None:
+    await table.build([pod("a")])
+    await table.put(pod("a", version=50))
+    async with following(table) as tables:
+        await wait_until(lambda: tables.freshness(PODS).resource_version == "50")
+        table.version = "40"
+        await table.build([pod("a", version=40)])
+        await wait_until(lambda: "older than what was answered" in (tables.freshness(PODS).reason or ""))
+        assert not tables.follower(PODS).is_ready
+        await table.put(pod("a", version=60))
+        await is_ready(tables)
+        assert [r.version for r in tables.get(PODS).rows()] == ["60"]
+
+
+async def test_following_ends_at_once_whenever_it_is_cancelled(table: Table) -> None:
+    await table.build([pod("a")])
+    for round_ in range(12):
+        tables = Tables.of([table.source])
+        await tables.start()
+        await is_ready(tables)
+        await table.put(pod("a", version=100 + round_))
+        await asyncio.wait_for(tables.stop(), 5)
 
 
 async def test_feed_tells_rows_before_and_after(table: Table) -> None:
