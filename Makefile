@@ -1,6 +1,6 @@
 # Every target uses .venv, which is made when it is missing and refreshed when the lock or pyproject.toml changed.
 #   make demo ARGS="--pods 2000"         options of krm demo
-#   make test TESTS=tests/unit           some of the tests
+#   make test TESTS=tests/unit JOBS=0    some of the tests, in one process
 #   make lock UPGRADE=1                  the newest versions that pyproject.toml allows
 #   PYTHON=/path/to/python make ...      the interpreter that .venv is made with
 
@@ -12,6 +12,9 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ARGS ?=
 TESTS ?= tests
+# Two processes share the tests, each with a Redis of its own; JOBS=0 runs them one after the other in this one.
+JOBS ?= 2
+SHARED = -n $(JOBS)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	$(if $(UPGRADE),--upgrade)
 
@@ -33,7 +36,7 @@ demo: runtime ## a simulated cluster, its own Redis, all workers and the API; Ct
 servers: dev
 	@$(BIN)/python -m tests.servers
 test: servers ## all tests that CI runs
-	$(BIN)/python -m pytest -m "not bench and not faults" $(TESTS) $(ARGS)
+	$(BIN)/python -m pytest $(SHARED) --dist loadfile -m "not bench and not faults" $(TESTS) $(ARGS)
 
 .PHONY: check format-check lint types imports unit
 check: format-check lint types imports unit ## format, lint, types, import contracts, unit tests with coverage
@@ -47,7 +50,7 @@ imports: dev
 	$(BIN)/lint-imports
 # The coverage counts the tests of the store against a real Redis too: without one there is little to see of it.
 unit: dev
-	$(BIN)/python -m pytest -q -m "not bench and not faults" tests/unit $(wildcard tests/integration/store) \
+	$(BIN)/python -m pytest -q $(SHARED) -m "not bench and not faults" tests/unit $(wildcard tests/integration/store) \
 		--cov --cov-report=term-missing:skip-covered
 
 .PHONY: bench
