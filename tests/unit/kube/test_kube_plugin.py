@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ async def test_a_plugin_gets_arguments_environment_and_directory_but_no_input(tm
     assert (await run(tmp_path, spec)).token == "xyz"
 
 
+@pytest.fixture
+def somebody_types() -> Iterator[None]:
+    """Our own standard input holds an answer."""
+    saved, (read_end, write_end) = os.dup(0), os.pipe()
+    os.write(write_end, b"yes\n")
+    os.dup2(read_end, 0)
+    yield
+    os.dup2(saved, 0)
+    for each in (saved, read_end, write_end):
+        os.close(each)
+
+
+@pytest.mark.usefixtures("somebody_types")
+async def test_a_plugin_does_not_read_our_input(tmp_path: Path) -> None:
+    command = script(tmp_path, f"if read answer; then exit 3; fi\n{answer()}")
+    assert (await run(tmp_path, {"command": command, "apiVersion": V1})).token == "xyz"
+
+
 async def test_a_plugin_has_no_terminal_to_ask_on(tmp_path: Path) -> None:
     command = script(tmp_path, f"if (: < /dev/tty) 2>/dev/null; then exit 3; fi\n{answer()}")
     assert (await run(tmp_path, {"command": command, "apiVersion": V1})).token == "xyz"
@@ -85,7 +104,7 @@ async def test_a_certificate_and_an_expiry_are_read(tmp_path: Path) -> None:
         pytest.param(answer({"token": "x", "expirationTimestamp": "soon"}), "credential", id="expiry no time"),
         pytest.param(answer(apiVersion="client.authentication.k8s.io/v1beta1"), "v1beta1", id="other version"),
         pytest.param(answer(kind="Secret"), "answered Secret", id="other kind"),
-        pytest.param("head -c 3000000 /dev/zero", "did not answer with a credential", id="megabytes"),
+        pytest.param(f"printf '%2000000s' ''; {answer()}", "did not answer with a credential", id="megabytes"),
     ],
 )
 async def test_a_failing_plugin_is_an_error_that_says_why(tmp_path: Path, text: str, says: str) -> None:
