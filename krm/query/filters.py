@@ -19,7 +19,7 @@ from krm.objects.selectors import FieldOperator, FieldRequirement
 from krm.query import arguments, cells, extracts, paths
 from krm.query.cells import Mask, Places, Turns, View
 from krm.query.paths import FieldPath
-from krm.query.values import Operand, equal
+from krm.query.values import Operand, key
 from krm.resources import Resource
 from krm.store.rows import Row
 from krm.table.replica import Snapshot
@@ -207,13 +207,13 @@ MEMBERS: Final = ("path", *sorted(_OPERATORS), "and", "or", "not", "relation", "
 
 
 def _eq_test(operand: Any) -> Test:
-    return lambda found: equal(found, operand)
+    wanted = key(operand)
+    return lambda found: key(found) == wanted
 
 
 def _in_test(options: Sequence[Any]) -> Test:
-    texts = {option for option in options if isinstance(option, str)}
-    others = [option for option in options if not isinstance(option, str)]
-    return lambda found: found in texts if isinstance(found, str) else any(equal(found, o) for o in others)
+    wanted = frozenset(map(key, options))
+    return lambda found: key(found) in wanted
 
 
 def _texts(options: Iterable[Any]) -> frozenset[str] | None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import decimal
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from krm.errors import AnswerError, Code
@@ -24,7 +23,7 @@ from krm.query import arguments, cells, paths
 from krm.query.cells import Resolver, Turns, View
 from krm.query.orders import Direction
 from krm.query.paths import FieldPath
-from krm.query.values import amount, sort_key
+from krm.query.values import SortKey, amount, key, sort_key
 from krm.resources import Resource
 from krm.store.rows import Row
 from krm.table.replica import Replica
@@ -157,57 +156,57 @@ def _forget(_: Any) -> None:
 def _answer(replica: Replica, rows: Sequence[Row], query: GroupQuery, resolver: Resolver | None) -> Turns[list[Group]]:
     view = View(replica, resolver)
     snapshot = replica.snapshot_from(rows)
-    keys: list[list[tuple[str, ...]]] = []
-    values: dict[str, Any] = {}
+    keys: list[list[tuple[Hashable, ...]]] = []
+    values: dict[Hashable, Any] = {}
     for path in query.paths:
         found = yield from cells.cells(view, path, snapshot)
         by_code = {code: _keys(path, found.value(code), values) for code in found.present()}
         keys.append([by_code[code] for code in found.codes.tolist()])
         yield
-    groups: dict[tuple[str, ...], Group] = {}
-    for row, *of_row in zip(snapshot.rows, *keys, strict=True):
+    groups: dict[tuple[Hashable, ...], Group] = {}
+    for number, (row, *of_row) in enumerate(zip(snapshot.rows, *keys, strict=True)):
         combinations = list(itertools.islice(itertools.product(*of_row), MAX_COMBINATIONS + 1))
         if len(combinations) > MAX_COMBINATIONS:
             raise arguments.bad("paths", f"a row belongs to more than {MAX_COMBINATIONS} groups")
-        for key in combinations:
-            group = groups.get(key)
+        for combination in combinations:
+            group = groups.get(combination)
             if group is None:
-                group = groups[key] = Group(tuple(values[part] for part in key), view)
+                group = groups[combination] = Group(tuple(values[part] for part in combination), view)
             group.rows.append(row)
-    yield
+        if number % cells.ROWS_A_TURN == cells.ROWS_A_TURN - 1:
+            yield
     if query.order.path is not None and query.order.function != "value":
         yield from cells.cells(view, query.order.path, snapshot, reduce=_forget)
-    ordered = _ordered(query, list(groups.values()))
+    ordered = yield from _ordered(query, list(groups.values()))
     return ordered if query.first is None else ordered[: query.first]
 
 
-def _keys(path: FieldPath, value: Any, values: dict[str, Any]) -> tuple[str, ...]:
-    """A text for each different value; equal values, such as 1 and 1.0, have one."""
-    keys: dict[str, Any] = {}
+def _keys(path: FieldPath, value: Any, values: dict[Hashable, Any]) -> tuple[Hashable, ...]:
+    """What stands for each different value; equal values, such as 1 and 1.0, are one."""
+    keys: dict[Hashable, Any] = {}
     for each in (value or (None,)) if path.is_many else (value,):
-        keys.setdefault(msgspec.json.encode(_plain(each), order="deterministic").decode(), each)
-    for key, each in keys.items():
-        values.setdefault(key, each)
+        keys.setdefault(key(each), each)
+    for name, each in keys.items():
+        values.setdefault(name, each)
     return tuple(keys)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-def _ordered(query: GroupQuery, groups: list[Group]) -> list[Group]:
+def _ordered(query: GroupQuery, groups: list[Group]) -> Turns[list[Group]]:
     """By the asked value, missing last, then by the groups' own values."""
     groups.sort(key=lambda group: [_last_if_missing(value) for value in group.values])
     order = query.order
-    is_descending = order.direction is Direction.DESC
-    found = [(_by(query, order, group), group) for group in groups]
-    there = [(sort_key(value), group) for value, group in found if value is not None]
-    there.sort(key=lambda pair: pair[0], reverse=is_descending)
-    return [group for _, group in there] + [group for value, group in found if value is None]
+    there: list[tuple[SortKey, Group]] = []
+    missing: list[Group] = []
+    for number, group in enumerate(groups):
+        value = _by(query, order, group)
+        if value is None:
+            missing.append(group)
+        else:
+            there.append((sort_key(value), group))
+        if number % cells.OBJECTS_A_TURN == cells.OBJECTS_A_TURN - 1:
+            yield
+    there.sort(key=lambda pair: pair[0], reverse=order.direction is Direction.DESC)
+    return [group for _, group in there] + missing
 
 
 def _last_if_missing(value: Any) -> tuple[bool, Any]:

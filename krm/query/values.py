@@ -7,6 +7,7 @@ sort; whatever is not comparable is neither less nor greater. Lists of elements 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Hashable
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -96,12 +97,21 @@ def sort_key(value: Any) -> SortKey:
     return (OTHER, msgspec.json.encode(value, order="deterministic").decode())
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same: 1 is 1.0, but not true."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
-    if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
+def key(value: Any) -> Hashable:
+    """What stands for a JSON value: two values are the same if their keys are. 1 is 1.0, but not true nor "1"."""
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, bool):
+        return ("boolean", value)
+    if isinstance(value, int | float):
+        return ("number", value)
+    return ("json", msgspec.json.encode(plain(value), order="deterministic"))
+
+
+def plain(value: Any) -> Any:
+    """``value`` with its whole numbers spelled as such."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list) else value
