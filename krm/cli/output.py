@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -25,13 +26,36 @@ def prepare() -> None:
 
 
 def write(text: str) -> None:
-    """Data, as it is."""
-    sys.stdout.write(text)
+    """Data, as it is, and all of it.
+
+    An unbuffered stream (PYTHONUNBUFFERED) writes what fits and says how much, which ``print`` does not look at; one
+    that another program has made non-blocking refuses what does not fit.
+    """
+    stream = sys.stdout
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(text)
+        return
+    stream.flush()
+    rest = memoryview(text.encode(stream.encoding, stream.errors or "strict"))
+    while rest:
+        try:
+            written = binary.write(rest)
+        except BlockingIOError as error:
+            written = error.characters_written
+        rest = rest[written or 0 :]
+        if rest and not written:
+            select.select([], [stream.fileno()], [])  # as long as the reader takes: it is the one who decides
 
 
 def finish() -> None:
     """See that everything that was written has gone out."""
-    sys.stdout.flush()
+    while True:
+        try:
+            sys.stdout.flush()
+            return
+        except BlockingIOError:
+            select.select([], [sys.stdout.fileno()], [])
 
 
 def abandon() -> None:

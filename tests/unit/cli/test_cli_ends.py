@@ -228,3 +228,42 @@ def test_shells_complete_kinds(shell: str) -> None:
     )
     assert "deployments" in done.stdout
     assert "pods" not in done.stdout
+
+
+LARGE = """
+import sys
+from krm import cli
+from krm.cli import ends, output
+ends._run = lambda _: output.write("line\\n" * 400_000) or 0
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_takes_a_part_and_goes_is_status_141(unbuffered: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LARGE],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"line\n"
+    process.stdout.close()
+    assert process.wait(30) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything(unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LARGE], env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, stdout=writing
+    )
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == b"line\n" * 400_000
+    assert process.wait(30) == 0
