@@ -62,7 +62,7 @@ def pod_requests(pod: Object) -> Mapping[str, Quantity]:
             _add(asked, restartable)
         _raise_to(peak, asked)
     _raise_to(total, peak)
-    total |= _requests(spec)
+    total |= {name: amount for name, amount in _requests(spec).items() if _is_of_the_whole_pod(name)}
     overhead = _quantities(spec.get("overhead"))
     _add(total, overhead)
     return total
@@ -96,6 +96,10 @@ def _pod(pod: Object) -> dict[str, Any]:
 
 
 _COMPUTED: Final[Mapping[str, Callable[[Object], dict[str, Any]]]] = {"pods": _pod}
+
+
+def _is_of_the_whole_pod(name: str) -> bool:
+    return name in ("cpu", "memory") or name.startswith("hugepages-")
 
 
 def _shown(amount: Quantity | None) -> str | None:

@@ -7,9 +7,8 @@ the parts of an object that lose nothing are passed through unparsed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -22,6 +21,8 @@ LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 Parts = dict[str, msgspec.Raw]
 _parts = msgspec.json.Decoder(Parts)
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_K = TypeVar("_K")
 _encoder = msgspec.json.Encoder()
 
 
@@ -45,7 +46,7 @@ class Cleaner:
             metadata = _object(parts.get("metadata"))
             if metadata is not None:
                 self._clean_metadata(metadata)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise errors.BadData(f"not a JSON object as the Kubernetes API has them: {error}") from error
         whole: dict[str, Any] = {"kind": msgspec.Raw(self._kind), "apiVersion": msgspec.Raw(self._api_version)}
         whole |= parts
@@ -66,14 +67,10 @@ class Cleaner:
             metadata["annotations"] = msgspec.Raw(_encoder.encode(annotations))
 
     def _redact(self, text: bytes) -> bytes:
-        # The standard library's parser, for it alone keeps integers of any size.
-        try:
-            obj = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise errors.BadData(f"not JSON: {error}") from error
         for steps in self._paths:
-            _remove(obj, steps)
-        return json.dumps(obj, separators=(",", ":")).encode()
+            left = _without(text, steps)
+            text = text if left is None else left
+        return text
 
 
 def _object(raw: msgspec.Raw | None) -> Parts | None:
@@ -97,16 +94,28 @@ def _check_utf8(text: bytes) -> None:
         raise errors.BadData(f"not UTF-8: {error}") from error
 
 
-def _remove(obj: Any, steps: tuple[Step, ...]) -> None:
+def _without(raw: bytes, steps: tuple[Step, ...]) -> bytes | None:
+    """``raw`` without what ``steps`` lead to, else as it was sent; None if there is no such thing."""
     step, rest = steps[0], steps[1:]
-    if step is paths.ANY:
-        keys: Iterable[Any] = range(len(obj)) if isinstance(obj, list) else list(obj) if isinstance(obj, dict) else ()
-    elif isinstance(step, int):
-        keys = (step,) if isinstance(obj, list) and step < len(obj) else ()
-    else:
-        keys = (step,) if isinstance(obj, dict) and step in obj else ()
-    for key in sorted(keys, reverse=True) if not rest else keys:
-        if rest:
-            _remove(obj[key], rest)
-        else:
-            del obj[key]
+    if raw.startswith(b"{") and not isinstance(step, int):
+        members: dict[str, msgspec.Raw] = _parts.decode(raw)
+        names = list(members) if step is paths.ANY else [str(step)] if step in members else []
+        return _encoder.encode(members) if _removed(members, names, rest) else None
+    if raw.startswith(b"[") and not isinstance(step, str):
+        items = dict(enumerate(_items.decode(raw)))
+        places = list(items) if step is paths.ANY else [step] if step in items else []
+        return _encoder.encode(list(items.values())) if _removed(items, places, rest) else None
+    return None
+
+
+def _removed(among: dict[_K, msgspec.Raw], keys: Iterable[_K], rest: tuple[Step, ...]) -> bool:
+    """Take ``rest`` out of the members ``keys``, or these themselves; whether there was something."""
+    found = False
+    for key in keys:
+        left = _without(bytes(among[key]), rest) if rest else b""
+        if not rest:
+            del among[key]
+        elif left is not None:
+            among[key] = msgspec.Raw(left)
+        found = found or left is not None
+    return found

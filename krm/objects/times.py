@@ -19,7 +19,10 @@ def parse(text: str) -> datetime.datetime:
     day, clock, fraction, zone = found.groups()
     offset = "+00:00" if zone in "Zz" else zone
     moment = datetime.datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{offset}")
-    return moment.astimezone(datetime.UTC)
+    try:
+        return moment.astimezone(datetime.UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is before the first or after the last year") from error
 
 
 def text(moment: datetime.datetime) -> str:
