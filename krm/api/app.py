@@ -74,10 +74,13 @@ class Api:
             answer = await self.engine.answer(question, self._context())
         except Refusal as refusal:
             self.metrics.count_errors([refusal.code])
+            log.info("request refused", extra={"status": refusal.status, "code": str(refusal.code)})
             return refused(refusal)
         finally:
             self._leave(caller)
-        self.metrics.count_errors(answer.codes)
+        self.metrics.count(answer)
+        if answer.status != 200:
+            log.info("request refused", extra={"status": answer.status, "code": ",".join(answer.codes)})
         size = sum(map(len, answer.parts))
         if size <= STREAMED_FROM:
             return Response(answer.body, answer.status, media_type="application/json")
@@ -95,7 +98,7 @@ class Api:
 
     async def socket(self, websocket: WebSocket) -> None:
         """The WebSocket of ``/graphql``."""
-        await Socket(websocket, self.engine, self._context, lambda a: self.metrics.count_errors(a.codes)).run()
+        await Socket(websocket, self.engine, self._context, self.metrics.count).run()
 
     @staticmethod
     def caller(request: Request) -> object:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from krm.resources import Resource
 from krm.schema.context import Source
+from krm.schema.engine import Answer
 from krm.store.head import WorkerStatus
 from krm.table.freshness import State
 
@@ -49,6 +50,9 @@ class Metrics:
         self._errors = Counter(
             "krm_graphql_errors", "Errors in GraphQL answers by code.", ["code"], registry=self._registry
         )
+        self._fallbacks = Counter(
+            "krm_plain_fallbacks", "Lists with an object that is not as its type says.", registry=self._registry
+        )
         self._registry.register(_Resources(source))
 
     def observe(self, route: str, status: int, seconds: float) -> None:
@@ -60,6 +64,12 @@ class Metrics:
         """Count the errors of one answer."""
         for code in codes:
             self._errors.labels(code).inc()
+
+    def count(self, answer: Answer) -> None:
+        """Count what one answer tells."""
+        self.count_errors(answer.codes)
+        if answer.fallbacks:
+            self._fallbacks.inc(answer.fallbacks)
 
     def text(self) -> bytes:
         """The exposition."""

@@ -18,7 +18,7 @@ import orjson
 from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, execute, subscribe
 from strawberry import Schema
 
-from krm.errors import AnswerError, Code, KrmError
+from krm.errors import AnswerError, Code, KrmError, StoreRefused, StoreUnreachable
 from krm.schema.context import Context
 from krm.schema.documents import Document, Documents, Invalid
 from krm.schema.executor import Executor, too_large
@@ -50,6 +50,8 @@ class Answer:
     status: int
     parts: Sequence[bytes]
     codes: tuple[str, ...] = ()
+    fallbacks: int = 0
+    """Lists that had to be executed plainly."""
 
     @property
     def body(self) -> bytes:
@@ -173,7 +175,7 @@ class Engine:
         if sum(map(len, parts)) > context.max_response:
             refusal = too_large(context.max_response)
             return Answer(status=200, parts=[_body(None, [entry(refusal.code, str(refusal))])], codes=(refusal.code,))
-        return Answer(status=200, parts=parts, codes=codes)
+        return Answer(status=200, parts=parts, codes=codes, fallbacks=context.fallbacks)
 
     def _field_error(self, error: GraphQLError) -> dict[str, Any]:
         cause = error.original_error
@@ -181,12 +183,21 @@ class Engine:
             return entry(cause.code, str(cause), path=error.path, details=cause.details)
         if isinstance(cause, TimeoutError):
             return entry(Code.TIMEOUT, "no answer in time", path=error.path)
+        if isinstance(cause, StoreUnreachable | StoreRefused):
+            return self._masked(cause, error.path, Code.NOT_READY, "Redis cannot be asked at the moment")
         return self._masked(cause or error, error.path)
 
-    def _masked(self, cause: BaseException, path: list[str | int] | None) -> dict[str, Any]:
+    def _masked(
+        self,
+        cause: BaseException,
+        path: list[str | int] | None,
+        code: Code = Code.INTERNAL,
+        what: str = "internal error",
+    ) -> dict[str, Any]:
+        """What says nothing of the cause; the log does, under the same trace id."""
         trace = secrets.token_hex(8)
         log.error("a field failed", exc_info=cause, extra={"trace": trace, "path": path})
-        return entry(Code.INTERNAL, f"internal error, trace {trace}", path=path, details={"trace": trace})
+        return entry(code, f"{what}, trace {trace}", path=path, details={"trace": trace})
 
     def _located(self, error: GraphQLError, code: Code) -> dict[str, Any]:
         message = error.message.partition(" Did you mean")[0] if self._hides else error.message

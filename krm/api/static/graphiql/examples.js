@@ -1,6 +1,7 @@
 "use strict";
 window.KRM_EXAMPLES = [
-  `# How true are the answers, and as of when? Press the play button or Ctrl-Enter.
+  `# How true are the answers, and as of when?
+# Press the play button or Ctrl-Enter.
 query Freshness {
   freshness {
     resource
@@ -15,7 +16,8 @@ query Freshness {
   }
 }
 `,
-  `# Pods that do not run, the ones that ask for most memory first.
+  `# Pods that do not run; the ones that ask for most memory
+# come first.
 query PendingPods {
   pods(
     where: { path: "status.phase", ne: "Running" }
@@ -34,10 +36,16 @@ query PendingPods {
   }
 }
 `,
-  `# Which images run? Any path of the manifest can be selected, filtered and ordered by.
+  `# How many pods run each image, and what do they ask for?
+# Any path of the manifest filters, orders and groups.
 query Images {
-  pods(first: 10, where: { path: "spec.containers[*].image", exists: true }) {
+  pods(first: 5) {
     totalCount
+    groupBy(paths: ["spec.containers[*].image"], first: 10) {
+      values
+      count
+      sum(path: "requests.memory")
+    }
     nodes {
       metadata { name namespace labels }
       spec { containers { name image resources { requests limits } } }
@@ -45,7 +53,8 @@ query Images {
   }
 }
 `,
-  `# Deployments with fewer ready replicas than wanted.
+  `# Deployments, the ones with fewest ready replicas first,
+# with their pods and the nodes these run on.
 query Deployments {
   deployments(orderBy: [{ path: "status.readyReplicas" }], first: 20) {
     totalCount
@@ -53,11 +62,14 @@ query Deployments {
       metadata { namespace name generation }
       spec { replicas strategy { type } }
       status { readyReplicas updatedReplicas unavailableReplicas }
+      pods(first: 3) { metadata { name } node { metadata { name } } }
     }
   }
 }
 `,
   `# Nodes, and one object whole, as the API server sent it.
+# To see changes as they come:
+#   subscription { pods { type object { metadata { name } } } }
 query NodesAndOneWhole {
   nodes {
     totalCount

@@ -6,7 +6,8 @@
   if (shared) {
     tabs.unshift({ query: shared });
   }
-  const fetcher = GraphiQL.createFetcher({ url: new URL("graphql", document.baseURI).href });
+  const url = new URL("graphql", document.baseURI).href;
+  const fetcher = GraphiQL.createFetcher({ url: url, subscriptionUrl: url.replace(/^http/, "ws") });
   const page = React.createElement(GraphiQL, {
     fetcher: fetcher,
     plugins: [GraphiQLPluginExplorer.explorerPlugin()],
