@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -21,10 +22,13 @@ from krm.settings import Secret
 from krm.store import chunks
 from krm.store.connect import open_store, translated
 from krm.store.head import Head
-from krm.store.reading import TableStore
-from krm.store.rows import Codec, Row
+from krm.store.reading import Change, TableStore
+from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
 
 Which = Literal["streamed", "verified", "aggregated"]
+
+TRIES: Final = 3
+"""A table that was built anew, or whose changes were trimmed, while it was read is read once more."""
 
 
 def read(redis_url: str, resource: str, which: Which = "aggregated", *, cluster: str = "default") -> pd.DataFrame:
@@ -40,7 +44,10 @@ def read(redis_url: str, resource: str, which: Which = "aggregated", *, cluster:
     kind = resources.find(resource)
     if which not in ("streamed", "verified", "aggregated"):
         raise errors.ConfigError(f"which={which!r}; allowed: streamed, verified, aggregated")
-    return asyncio.run(_read(Secret(redis_url), kind, which, cluster))
+    reading = _read(Secret(redis_url), kind, which, cluster)
+    # A thread of its own, for notebooks run an event loop of theirs in this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, reading).result()
 
 
 async def _read(url: Secret, resource: Resource, which: Which, cluster: str) -> pd.DataFrame:
@@ -66,27 +73,34 @@ def _not_ready(table: TableStore, what: str) -> errors.AnswerError:
 
 
 async def _aggregated(table: TableStore, codec: Codec) -> pd.DataFrame:
-    for _ in range(3):
-        head = await table.head()
-        if head is None or head.state != "ready":
-            raise _not_ready(table, "aggregated table")
+    for _ in range(TRIES):
+        before = await _ready_head(table)
         rows = {uid: codec.decode(record) async for part in table.records() for uid, record in part}
-        changes = await _changes_since(table, head.change)
-        for change in changes:
+        head = await _ready_head(table)
+        for change in await _changes_since(table, before.change):
+            if change.seq > head.seq:
+                break
             if change.type == "DELETED":
                 rows.pop(change.uid, None)
             else:
                 rows[change.uid] = codec.decode(change.record)
-        after = await table.head()
-        if after is not None and after.run == head.run and len(rows) == after.rows:
+        total = sum(digest(row.uid, row.version) for row in rows.values()) % DIGEST_MODULUS
+        if (before.run, len(rows), total) == (head.run, head.rows, head.digest):
             frame = _frame(table.resource, codec, rows.values(), head)
-            frame.attrs |= {"resource_version": after.resource_version, "verified_at_ms": after.verified_at_ms}
+            frame.attrs |= {"resource_version": head.resource_version, "verified_at_ms": head.verified_at_ms}
             return frame
-    raise _not_ready(table, "settled table")
+    raise _not_ready(table, "table that proves whole")
 
 
-async def _changes_since(table: TableStore, after: str) -> list[Any]:
-    found: list[Any] = []
+async def _ready_head(table: TableStore) -> Head:
+    head = await table.head()
+    if head is None or head.state != "ready":
+        raise _not_ready(table, "aggregated table")
+    return head
+
+
+async def _changes_since(table: TableStore, after: str) -> list[Change]:
+    found: list[Change] = []
     while part := await table.changes_between(f"({found[-1].id if found else after}", "+"):
         found += part
     return found

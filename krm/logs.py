@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import math
 import sys
 from typing import Final, TextIO
 
@@ -40,6 +41,14 @@ def _when(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _cut(value: object, most: int) -> object:
+    return value[:most] + "...(cut)" if isinstance(value, str) and len(value) > most + len("...(cut)") else value
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, then the fields."""
 
@@ -47,17 +56,21 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, object] = {"time": _when(record), "level": record.levelname.lower(), "logger": record.name}
         line["message"] = record.getMessage()
         line |= {
-            name: value if isinstance(value, int | float | bool | None) else str(value)
+            name: value if isinstance(value, int | None) or _is_finite(value) else str(value)
             for name, value in _fields(record).items()
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         text = json.dumps(line, ensure_ascii=True)
+        for most in (MAX_LINE // 4, MAX_LINE // 16, MAX_LINE // 64):
+            if len(text) <= MAX_LINE:
+                return text
+            line = {name: _cut(value, most) for name, value in line.items()}
+            text = json.dumps(line, ensure_ascii=True)
         if len(text) <= MAX_LINE:
             return text
-        longest = max((name for name in line if name != "time"), key=lambda name: len(str(line[name])))
-        line[longest] = str(line[longest])[: MAX_LINE // 4] + "...(cut)"
-        return json.dumps(line, ensure_ascii=True)[: 2 * MAX_LINE]
+        first = ("time", "level", "logger", "message")
+        return json.dumps({name: line[name] for name in first} | {"cut": len(line) - len(first)})
 
 
 class TextFormatter(logging.Formatter):

@@ -36,6 +36,8 @@ class Compressor:
         self._plain_back = zstandard.ZstdDecompressor()
         self._current: tuple[int, zstandard.ZstdCompressor] | None = None
         self._known: dict[int, zstandard.ZstdDecompressor] = {}
+        self.dictionaries: dict[int, bytes] = {}
+        """Every dictionary that it was given, by id."""
 
     @property
     def current(self) -> int:
@@ -48,6 +50,7 @@ class Compressor:
         identifier = data.dict_id()
         if identifier not in self._known:
             self._known[identifier] = zstandard.ZstdDecompressor(dict_data=data)
+            self.dictionaries[identifier] = dictionary
         if use and self.current != identifier:
             data.precompute_compress(level=LEVEL)
             self._current = (identifier, zstandard.ZstdCompressor(dict_data=data, write_content_size=True))
@@ -71,7 +74,10 @@ class Compressor:
                 raise MissingDictionary(dictionary)
             back = known
         try:
-            text = back.decompress(body, max_output_size=min(size, MAX_BODY))
+            # The library allots what the frame itself claims, whatever limit it is given.
+            if zstandard.frame_content_size(body) != size or size > MAX_BODY:
+                raise CorruptData(f"a stored body does not say that it has {size} bytes")
+            text = back.decompress(body, max_output_size=size)
         except zstandard.ZstdError as error:
             raise CorruptData(f"a stored body does not decompress: {error}") from error
         if len(text) != size:

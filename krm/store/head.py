@@ -159,7 +159,7 @@ def list_head(data: bytes) -> ListHead:
     """Decode. Raises ``CorruptData``."""
     try:
         return _list_head.decode(data)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise CorruptData(f"the header of a verified list does not decode: {error}") from error
 
 
@@ -167,7 +167,7 @@ def drift_line(identifier: str, data: bytes) -> DriftLine:
     """Decode. Raises ``CorruptData``."""
     try:
         return msgspec.structs.replace(_drift_line.decode(data), id=identifier)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise CorruptData(f"a line of drift does not decode: {error}") from error
 
 
@@ -226,9 +226,9 @@ def head_fields(head: Head) -> dict[str, Any]:
     }
 
 
-def worker_status(data: bytes, at_ms: int) -> WorkerStatus:
+def worker_status(data: bytes, at_ms: bytes | int) -> WorkerStatus:
     """Decode. Raises ``CorruptData``."""
     try:
-        return msgspec.structs.replace(_status.decode(data), at_ms=at_ms)
-    except msgspec.DecodeError as error:
+        return msgspec.structs.replace(_status.decode(data), at_ms=int(at_ms))
+    except ValueError as error:
         raise CorruptData(f"a worker's status does not decode: {error}") from error

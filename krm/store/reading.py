@@ -5,16 +5,20 @@ Only plain read commands, so that the API's Redis user needs no right to write o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from krm.errors import CorruptData
+from krm.errors import CorruptData, UnknownFormat
 from krm.resources import Resource
+from krm.store import envelope
 from krm.store import head as heads
 from krm.store.connect import Store, translated
 from krm.store.head import DriftLine, Head, ListHead, WorkerStatus
 from krm.store.keys import Keys
+
+logger = logging.getLogger(__name__)
 
 SLICE: Final = 1_000
 """Records in one slice of a load."""
@@ -71,7 +75,7 @@ class TableStore:
         with translated():
             data = await self._redis.hgetall(self.keys.status)
         return {
-            role: heads.worker_status(data[role.encode()], int(data.get(f"{role}:at".encode(), 0)))
+            role: heads.worker_status(data[role.encode()], data.get(f"{role}:at".encode(), b"0"))
             for role in ROLES
             if role.encode() in data
         }
@@ -140,7 +144,7 @@ class TableStore:
         """What verification corrected, newest first; ``before`` is an id ("(" in front excludes it)."""
         with translated():
             found = await self._redis.xrevrange(self.keys.drift, before, "-", count=count)
-        return [heads.drift_line(identifier.decode(), fields[b"d"]) for identifier, fields in found]
+        return [heads.drift_line(identifier.decode(), fields.get(b"d", b"")) for identifier, fields in found]
 
     async def drift_count(self) -> int:
         """How many lines of drift are kept."""
@@ -148,11 +152,22 @@ class TableStore:
             return int(await self._redis.xlen(self.keys.drift))
 
     async def dictionaries(self) -> tuple[Mapping[int, bytes], int]:
-        """Compression dictionaries by id, and the id of the current one (0 for none)."""
+        """Compression dictionaries by id, and the id of the current one (0 for none); damaged ones count as lost."""
         with translated():
             data = await self._redis.hgetall(self.keys.dictionary)
-        known = {int(name): value for name, value in data.items() if name != b"current"}
-        return known, int(data.get(b"current", 0))
+        known: dict[int, bytes] = {}
+        for name, sealed in data.items():
+            if name != b"current":
+                try:
+                    known[int(name)] = envelope.unseal(sealed).body
+                except (CorruptData, UnknownFormat, ValueError) as error:
+                    logger.warning(
+                        "a compression dictionary cannot be read",
+                        extra={"resource": self.resource.plural, "dictionary": name.decode("utf-8", "replace")},
+                        exc_info=error,
+                    )
+        current = data.get(b"current", b"0")
+        return known, int(current) if current.isdigit() and int(current) in known else 0
 
 
 def entries(answer: Any, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from krm.errors import CorruptData, Fenced
+from krm.store import envelope, scripts
 from krm.store import head as heads
-from krm.store import scripts
+from krm.store.compression import Compressor
 from krm.store.connect import Store, translated
 from krm.store.head import Head, ListHead, WorkerStatus
 from krm.store.reading import TableStore, entries
@@ -180,8 +181,17 @@ class ListWriter(Writer):
 
     async def put_dictionary(self, identifier: int, dictionary: bytes) -> None:
         """Store a compression dictionary and make it the current one."""
+        sealed = envelope.seal_plain(dictionary)
         with translated():
-            await self._redis.hset(self.keys.dictionary, mapping={str(identifier): dictionary, "current": identifier})
+            await self._redis.hset(self.keys.dictionary, mapping={str(identifier): sealed, "current": identifier})
+
+    async def restore_dictionaries(self, compressor: Compressor) -> int:
+        """Store again what ``compressor`` knows and Redis has lost; how many. Records cannot be read without theirs."""
+        stored, _ = await self.dictionaries()
+        lost = [identifier for identifier in compressor.dictionaries if identifier not in stored]
+        for identifier in sorted(lost, key=lambda one: one == compressor.current):
+            await self.put_dictionary(identifier, compressor.dictionaries[identifier])
+        return len(lost)
 
     async def last_request(self) -> str:
         """Id of the newest request, "0-0" for none."""
@@ -271,12 +281,15 @@ class TableWriter(Writer):
 
 
 def _entry(identifier: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    return Entry(
-        id=identifier.decode(),
-        type=fields[b"t"].decode(),
-        scope=fields[b"s"].decode(),
-        epoch=fields[b"e"].decode(),
-        version=fields[b"v"].decode(),
-        received_ms=int(fields[b"a"]),
-        record=fields[b"r"],
-    )
+    try:
+        return Entry(
+            id=identifier.decode(),
+            type=fields[b"t"].decode(),
+            scope=fields[b"s"].decode(),
+            epoch=fields[b"e"].decode(),
+            version=fields[b"v"].decode(),
+            received_ms=int(fields[b"a"]),
+            record=fields[b"r"],
+        )
+    except (KeyError, ValueError) as error:
+        raise CorruptData(f"event {identifier!r} does not decode: {error!r}") from error

@@ -93,6 +93,7 @@ class Verifier(Worker):
         full = False
         while True:
             started = time.monotonic()
+            await self.writer.restore_dictionaries(self._codec.compressor)
             for scope in lists.scopes(self._settings, self.resource):
                 await self._verify(scope, full=full)
             self.say(state="running", reason=None)
