@@ -98,12 +98,18 @@ def demo(
         float | None, typer.Option(metavar="SECONDS", min=0, help="End by itself after this time.")
     ] = None,
     redis_url: RedisUrl = None,
+    insecure_no_auth: NoAuth = False,
     log_level: Level = None,
 ) -> int:
     """A simulated cluster, Redis, all workers and the API; needs no cluster and leaves nothing behind."""
     from krm.cli.serving import commands
 
-    flags = {"port": port, "redis_url": redis_url, "log_level": log_level}
+    flags = {
+        "port": port,
+        "redis_url": redis_url,
+        "insecure_no_auth": insecure_no_auth or None,
+        "log_level": log_level,
+    }
     return commands.demo(flags, os.environ, pods=pods, churn=churn, seed=seed, duration_s=duration)
 
 

@@ -16,7 +16,7 @@ _DEFAULT_URL = "http://127.0.0.1:8000"
 
 @dataclass
 class Announcement:
-    """Looks at the API until it answers with data, then says so, once."""
+    """Looks at the API until it answers with data, then says so, once. Kinds that take too long are not waited for."""
 
     address: Address
     title: str
@@ -28,11 +28,12 @@ class Announcement:
     def look(self) -> bool:
         """Look once; True when it is said."""
         self._standing = probe.ask(self.address)
-        if self._standing.is_ready:
+        is_late = time.monotonic() - self.began > self.slow_s
+        if self._standing.is_ready or (is_late and _CURRENT & set(self._standing.states.values())):
             output.write(self.text(time.monotonic() - self.began))
             output.finish()
             return True
-        if not self._is_impatient and time.monotonic() - self.began > self.slow_s:
+        if is_late and not self._is_impatient:
             self._is_impatient = True
             output.say(f"still waiting: {self._missing()}")
         return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ParamSpec
 from urllib.parse import urlsplit
 
 from krm.cli import output
@@ -13,8 +16,26 @@ from krm.cli.serving.roles import ClusterChoice, Role, Simulated
 from krm.cli.serving.together import Together
 
 Flags = Mapping[str, object]
+P = ParamSpec("P")
 
 
+def _long_running(command: Callable[P, int]) -> Callable[P, int]:
+    """A command for which a signal is a regular end, from its first moment on."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return run
+
+
+@_long_running
 def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed: int, duration_s: float | None) -> int:
     """``krm demo``. On a terminal the log shows warnings and errors only, unless it is asked for more."""
     if sys.stderr.isatty() and not flags.get("log_level") and not env.get("KRM_LOG_LEVEL"):
@@ -36,6 +57,7 @@ def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed:
     )
 
 
+@_long_running
 def run(
     flags: Flags, env: Mapping[str, str], *, kubeconfig: Path | None, context: str | None, duration_s: float | None
 ) -> int:
@@ -51,6 +73,7 @@ def run(
     return together.run(Together(settings=settings, cluster=cluster, duration_s=duration_s, title=title))
 
 
+@_long_running
 def work(role: Role, flags: Flags, env: Mapping[str, str], kubeconfig: Path | None, context: str | None) -> int:
     """``krm stream``, ``krm verify``, ``krm aggregate``."""
     settings = roles.settings_from(flags, env)
@@ -59,6 +82,7 @@ def work(role: Role, flags: Flags, env: Mapping[str, str], kubeconfig: Path | No
     return roles.work(role, settings, settings.resources, ClusterChoice(kubeconfig=kubeconfig, context=context))
 
 
+@_long_running
 def serve(flags: Flags, env: Mapping[str, str]) -> int:
     """``krm serve``"""
     settings = roles.settings_from(flags, env)

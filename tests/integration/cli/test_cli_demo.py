@@ -83,6 +83,34 @@ def test_killing_the_supervisor_leaves_nothing(short_tmp: Path) -> None:
         block_until(running.nothing_is_left, 15)
 
 
+def test_a_part_that_does_not_end_is_killed_within_a_bound(short_tmp: Path) -> None:
+    with programs.demo(short_tmp, "--pods", "20") as running:
+        os.kill(running.pid_of("krm streamer"), signal.SIGSTOP)
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(20) == 0
+        block_until(running.nothing_is_left, 10)
+        assert "streamer did not end in time and was killed" in running.complaints
+
+
+def test_a_second_signal_ends_the_patience(short_tmp: Path) -> None:
+    with programs.demo(short_tmp, "--pods", "20") as running:
+        os.kill(running.pid_of("krm cluster"), signal.SIGSTOP)
+        running.process.send_signal(signal.SIGINT)
+        block_until(lambda: "krm api" not in running.relatives().values(), 20)
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(20) == 0
+        block_until(running.nothing_is_left, 10)
+
+
+def test_several_processes_of_the_api_end_with_the_supervisor(short_tmp: Path) -> None:
+    with programs.demo(short_tmp, "--pods", "20", "--churn", "0", env={"KRM_WORKERS": "2"}) as running:
+        assert list(running.relatives().values()).count("krm api") == 3
+        assert total(running.url) == 20
+        running.process.kill()
+        running.process.wait(10)
+        block_until(running.nothing_is_left, 20)
+
+
 def test_it_ends_by_itself_after_its_duration(short_tmp: Path) -> None:
     with programs.long(short_tmp, "demo", "--port", "0", "--pods", "20", "--duration", "4") as running:
         assert running.process.wait(40) == 0
