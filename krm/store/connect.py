@@ -26,9 +26,11 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-        if isinstance(error, exceptions.AuthenticationError):
+        # An error while connecting comes as the cause of another.
+        kinds = (type(error), type(error.__cause__))
+        if any(issubclass(kind, exceptions.AuthenticationError) for kind in kinds):
             raise StoreRefused("Redis refuses the user or password in KRM_REDIS_URL") from error
-        if isinstance(error, exceptions.BusyLoadingError):
+        if any(issubclass(kind, exceptions.BusyLoadingError) for kind in kinds):
             raise StoreUnreachable("Redis is still loading its data") from error
         raise StoreUnreachable(f"Redis cannot be reached: {_plain(error)}") from error
     except exceptions.ResponseError as error:
