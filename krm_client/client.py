@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Coroutine, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, Unpack, overload
 
 from krm_client.errors import KrmUsageError
 from krm_client.facade import FACADES, Facade, FacadeMethod
-from krm_client.operations import ListArguments, Operation, Operations
+from krm_client.operations import Following, ListArguments, Operation, Operations, WatchArguments
 from krm_client.rehydration import rehydrate
 from krm_client.sessions import AwaitedDriver, BlockingDriver
 from krm_client.settings import ClientSettings
+from krm_client.watches import AsyncWatch, Watch
 
 if TYPE_CHECKING:
     from krm_client import facade_types
     from krm_client.freshness import Freshness
+    from krm_client.subscriptions import Told
 
 T = TypeVar("T")
 _Objects = list[Any]
@@ -77,18 +80,26 @@ class _Client(abc.ABC):
     def explain(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
         """The GraphQL that ``method(*args, **kwargs)`` would send, without sending it."""
         if isinstance(method, FacadeMethod):
-            operation = method.operation(*args, **kwargs)
+            document = method.operation(*args, **kwargs).document
         else:
             name = getattr(method, "__name__", "")
-            builders: dict[str, Callable[..., Operation[Any]]] = {
+            builders: dict[str, Callable[..., Operation[Any] | Following]] = {
                 "list": self._operations.objects,
                 "query": self._operations.query,
                 "freshness": self._operations.freshness,
+                "watch": self._operations.watching,
             }
             if getattr(method, "__self__", None) is not self or name not in builders:
                 raise KrmUsageError("explain: takes a method of this client, like krm.core_v1.list_namespaced_pod")
-            operation = builders[name](*args, **kwargs)
-        return Explanation(operation.document.text, dict(operation.document.variables))
+            document = builders[name](*args, **kwargs).document
+        return Explanation(document.text, dict(document.variables))
+
+    def _begin(self, following: Following) -> Callable[[], AsyncGenerator[Told]]:
+        """How a watch begins; loading what it needs takes a moment."""
+        from krm_client.subscriptions import Subscribed, events
+
+        subscribed = Subscribed(document=following.document, settings=self._settings, patience_s=following.patience_s)
+        return lambda: events(subscribed, following.resume_token)
 
     @staticmethod
     def rehydrate(model: str, manifest: Mapping[str, Any] | bytes | str) -> Any:
@@ -105,6 +116,7 @@ class KrmClient(_Client):
 
     def _connect_with(self, settings: ClientSettings) -> None:
         self._driver = BlockingDriver(settings)
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +127,9 @@ class KrmClient(_Client):
         self.close()
 
     def close(self) -> None:
-        """Close the connections. The client cannot be used afterwards."""
+        """Close the connections and end the watches. The client cannot be used afterwards."""
+        for watch in list(self._watches):
+            watch.close()
         self._driver.close()
 
     def _run(self, operation: Operation[T]) -> T:
@@ -132,6 +146,17 @@ class KrmClient(_Client):
         which they hold.
         """
         return self._run(self._operations.objects(resource, **arguments))
+
+    def watch(self, resource: str, **arguments: Unpack[WatchArguments]) -> Watch:
+        """Follow a kind: an ADDED for each object that is there, then each change. See `krm_client.watches.Event`.
+
+        A connection that breaks is made anew and goes on where it was. What cannot be told for certain begins with an
+        event of type RESYNC: forget what you have, an ADDED for each object follows.
+        """
+        following = self._operations.watching(resource, **arguments)
+        watch = Watch(following.kind, self._begin(following), following.timeout_s)
+        self._watches.add(watch)
+        return watch
 
     @overload
     def freshness(self, resource: str) -> Freshness: ...
@@ -174,6 +199,11 @@ class AsyncKrmClient(_Client):
     async def list(self, resource: str, **arguments: Unpack[ListArguments]) -> _Objects:
         """As `KrmClient.list`."""
         return await self._run(self._operations.objects(resource, **arguments))
+
+    def watch(self, resource: str, **arguments: Unpack[WatchArguments]) -> AsyncWatch:
+        """As `KrmClient.watch`, for ``async for``."""
+        following = self._operations.watching(resource, **arguments)
+        return AsyncWatch(following.kind, self._begin(following), following.timeout_s)
 
     @overload
     async def freshness(self, resource: str) -> Freshness: ...

@@ -30,6 +30,9 @@ SINGLE_ARGUMENTS: Mapping[str, str] = {
     "maxStaleness": "Duration",
     "minResourceVersion": "String",
 }
+WATCH_ARGUMENTS: Mapping[str, str] = {
+    name: kind for name, kind in LIST_ARGUMENTS.items() if name not in ("orderBy", "first", "after")
+} | {"resumeToken": "String"}
 FRESHNESS_ARGUMENTS: Mapping[str, str] = {"resources": "[String!]"}
 
 FRESHNESS_FIELDS = (
@@ -68,17 +71,37 @@ def single_document(resource: ClientResource, arguments: Mapping[str, Any]) -> D
     return _document(resource.single_field, SINGLE_ARGUMENTS, arguments, "{ object }")
 
 
+def watch_document(resource: ClientResource, arguments: Mapping[str, Any]) -> Document:
+    """Follow the objects of a list. The variable for going on after a break is always declared."""
+    selection = "{ type resumeToken object { object } }"
+    return _document(
+        resource.list_field, WATCH_ARGUMENTS, arguments, selection, operation="subscription", declare=("resumeToken",)
+    )
+
+
 def freshness_document(resources: Sequence[str] | None) -> Document:
     return _document("freshness", FRESHNESS_ARGUMENTS, {"resources": resources}, f"{{ {FRESHNESS_FIELDS} }}")
 
 
-def _document(field: str, types: Mapping[str, str], arguments: Mapping[str, Any], selection: str) -> Document:
-    """Only arguments that have a value appear, so that a server that lacks the others still answers."""
+def _document(
+    field: str,
+    types: Mapping[str, str],
+    arguments: Mapping[str, Any],
+    selection: str,
+    *,
+    operation: str = "query",
+    declare: tuple[str, ...] = (),
+) -> Document:
+    """Only arguments that have a value appear, so that a server that lacks the others still answers.
+
+    ``declare``: arguments that may get a value later.
+    """
     given = {name: value for name, value in arguments.items() if value is not None}
-    declared = ", ".join(f"${name}: {types[name]}" for name in given)
-    passed = ", ".join(f"{name}: ${name}" for name in given)
-    head = f"query ({declared}) " if given else "query "
-    call = f"{field}({passed})" if given else field
+    names = [*given, *(name for name in declare if name not in given)]
+    declared = ", ".join(f"${name}: {types[name]}" for name in names)
+    passed = ", ".join(f"{name}: ${name}" for name in names)
+    head = f"{operation} ({declared}) " if names else f"{operation} "
+    call = f"{field}({passed})" if names else field
     return Document(text=f"{head}{{\n  {call} {selection}\n}}", variables=given, field=field)
 
 

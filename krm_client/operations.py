@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
 
@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 _CONNECT_S = 5.0
 """A host that does not take a connection within five seconds is taken for gone."""
+
+_PATIENCE_S = 60.0
+"""A rolling update of KRM takes less."""
 
 _MAX_PAGES = 100_000
 """A list that takes more answers than this is a server that counts in circles."""
@@ -83,6 +86,36 @@ class ListArguments(TypedDict, total=False):
     min_resource_version: str | None
 
 
+class WatchArguments(TypedDict, total=False):
+    """Arguments of ``watch`` beside the resource; each may be left out."""
+
+    namespace: str | None
+    namespaces: Sequence[str] | None
+    name: str | None
+    label_selector: str | None
+    field_selector: str | None
+    where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    max_staleness: str | float | timedelta | None
+    min_resource_version: str | None
+    resume_token: str | None
+    """Of an earlier watch with the same arguments: go on after its last event."""
+    timeout_seconds: float | None
+    """End after this time; left out: never."""
+    patience: float
+    """Seconds to try to come back after a connection broke; 60 unless told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Following:
+    """A watch that was asked for: its document, and how it runs."""
+
+    kind: ClientResource
+    document: Document
+    resume_token: str | None
+    timeout_s: float | None
+    patience_s: float
+
+
 class Operations:
     """Builds the calls of one client."""
 
@@ -122,9 +155,7 @@ class Operations:
     def objects(self, resource: str, **given: Unpack[ListArguments]) -> Operation[list[Any]]:
         """Official objects of a list, whole or with ``fields`` only."""
         kind = _resource_of(resource)
-        unknown = set(given) - ListArguments.__annotations__.keys()
-        if unknown:
-            raise TypeError(f"list() got an unexpected keyword argument {min(unknown)!r}")
+        _refuse_unknown("list", given, ListArguments)
         fields = given.get("fields")
         chosen = None if fields is None else selection.select(kind.model, fields)
         arguments = _list_arguments(given)
@@ -134,6 +165,19 @@ class Operations:
             return (yield from operation.start()).items
 
         return Operation(document=operation.document, start=start)
+
+    def watching(self, resource: str, **given: Unpack[WatchArguments]) -> Following:
+        """Follow a kind."""
+        kind = _resource_of(resource)
+        _refuse_unknown("watch", given, WatchArguments)
+        arguments = _list_arguments(cast("ListArguments", given))
+        return Following(
+            kind=kind,
+            document=documents.watch_document(kind, {"cluster": self._settings.cluster, **arguments}),
+            resume_token=given.get("resume_token"),
+            timeout_s=given.get("timeout_seconds"),
+            patience_s=given.get("patience", _PATIENCE_S),
+        )
 
     def listing(
         self,
@@ -234,6 +278,12 @@ class Operations:
             return found.object
         shape = objects.shape_of_single(kind.model, eager=self._eager)
         return objects.single(shape, found.object, kind=kind.kind, api_version=kind.api_version)
+
+
+def _refuse_unknown(method: str, given: Mapping[str, Any], known: Any) -> None:
+    unknown = given.keys() - known.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
 
 
 def _list_arguments(given: ListArguments) -> dict[str, Any]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from krm_client.models import lazy, objects
 
@@ -21,15 +18,8 @@ def rehydrate(model: str, manifest: Mapping[str, Any] | bytes | str, *, eager: b
 
     Raises ``ValueError`` for what is not JSON, ``LookupError`` for a model that the installed client does not have.
     """
-    body = manifest if isinstance(manifest, (bytes, str)) else _encode(manifest)
+    body = manifest if isinstance(manifest, (bytes, str)) else objects.encoded(manifest)
     return objects.from_json(objects.shape_of_single(model, eager=eager), body)
-
-
-def _encode(manifest: Mapping[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(manifest)
-    except (TypeError, ValueError, OverflowError):
-        return json.dumps(manifest).encode()
 
 
 def fields_of(instance: Any) -> tuple[str, ...] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -36,6 +38,19 @@ def single(shape: Shape, raw: msgspec.Raw, *, kind: str, api_version: str) -> An
     stores = {field.wire: field.store for field in shape.fields}
     lazy.preset(made, {stores["kind"]: kind, stores["apiVersion"]: api_version})
     return made
+
+
+def of_manifest(model: str, manifest: Mapping[str, Any], *, kind: str, api_version: str) -> Any:
+    """One object of a manifest that was parsed already, with its kind."""
+    return single(shape_of_single(model), msgspec.Raw(encoded(manifest)), kind=kind, api_version=api_version)
+
+
+def encoded(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest's JSON."""
+    try:
+        return msgspec.json.encode(manifest)
+    except (TypeError, ValueError, OverflowError):
+        return json.dumps(manifest).encode()
 
 
 def from_json(shape: Shape, body: bytes | str | msgspec.Raw) -> Any:

@@ -452,6 +452,7 @@ def test_threads_share_a_client(server: canned.Server, krm: Any) -> None:
         assert list(answers) == list(range(200))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_child_connects_anew_after_a_fork(server: canned.Server, krm: Any) -> None:
     server.answer(canned.data({"ok": True}))
     krm.query("{ ok }")
