@@ -116,7 +116,11 @@ def long(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) ->
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        block_until(lambda: not running.relatives(), 20, "all processes end")
+        try:
+            block_until(lambda: not running.relatives(), 20, "all processes end")
+        finally:
+            for pid in running.relatives():
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -50,6 +50,13 @@ def test_every_part_is_a_process_of_one_group_and_redis_is_private(demo: Demo) -
     assert [entry.name for entry in folder.iterdir()] == ["redis.sock"]
 
 
+def test_ctrl_c_of_the_terminal_is_for_the_supervisor_alone(demo: Demo) -> None:
+    for pid, name in demo.relatives().items():
+        status = Path(f"/proc/{pid}/status").read_text()
+        blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+        assert bool(blocked >> (signal.SIGINT - 1) & 1) is (name in PARTS), name
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
 def test_a_signal_ends_it_with_status_0_and_leaves_nothing(short_tmp: Path, number: signal.Signals) -> None:
     with programs.demo(short_tmp, "--pods", "20") as running:
