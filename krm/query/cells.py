@@ -24,7 +24,7 @@ from krm.table.replica import Replica, Snapshot
 
 T = TypeVar("T")
 Turns = Generator[None, None, T]
-Places = NDArray[np.int32]
+Places = NDArray[np.intp]
 """Where in a snapshot."""
 Mask = NDArray[np.bool_]
 
@@ -130,14 +130,16 @@ def cells(
         return (yield from _unkept(view, path, snapshot, places))
     column = replica.column(path.text)
     codes = replica.codes(column, snapshot, places)
+    if codes.all():
+        return Cells(codes, column.values, ())
     unknown = np.flatnonzero(codes == UNKNOWN)
+    where = (unknown if places is None else places[unknown]).tolist()
+    rows = [snapshot.rows[place] for place in where]
     others: list[Any] = []
-    if len(unknown):
-        where = (unknown if places is None else places[unknown]).tolist()
-        rows = [snapshot.rows[place] for place in where]
-        found = yield from _worked_out(view, path, column, rows, others, reduce)
-        codes[unknown] = found
-        _keep(replica, column, rows, snapshot.slots[where], found)
+    found = yield from _worked_out(view, path, column, rows, others, reduce)
+    codes = codes.copy()
+    codes[unknown] = found
+    _keep(replica, column, rows, snapshot.slots[where], found)
     return Cells(codes, column.values, others)
 
 

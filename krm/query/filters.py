@@ -269,15 +269,23 @@ def select(view: View, node: Node, snapshot: Snapshot) -> Turns[Places | None]:
     if isinstance(node, All) and len(node.parts) == 1:
         node = node.parts[0]
     parts = node.parts if isinstance(node, All) else (node,)
+    passed: Mask | None = None
     places: Places | None = None
-    for part in sorted(parts, key=lambda each: _cost(view, each)):
-        passed = yield from mask(view, part, snapshot, places)
-        places = _places(passed) if places is None else places[passed]
-    return places
+    for cost, part in sorted(((_cost(view, part), part) for part in parts), key=_first):
+        if cost == 0 and places is None:
+            # Where values are at hand, asking of all rows is quicker than picking those that are left.
+            also = yield from mask(view, part, snapshot, None)
+            passed = also if passed is None else passed & also
+            continue
+        if places is None and passed is not None:
+            places = np.flatnonzero(passed)
+        also = yield from mask(view, part, snapshot, places)
+        places = np.flatnonzero(also) if places is None else places[also]
+    return np.flatnonzero(passed) if places is None and passed is not None else places
 
 
-def _places(passed: Mask) -> Places:
-    return np.flatnonzero(passed).astype(np.int32)
+def _first(costed: tuple[int, Node]) -> int:
+    return costed[0]
 
 
 def mask(view: View, node: Node, snapshot: Snapshot, places: Places | None) -> Turns[Mask]:
@@ -296,9 +304,9 @@ def _combined(
     view: View, parts: Iterable[Node], snapshot: Snapshot, places: Places | None, *, is_all: bool
 ) -> Turns[Mask]:
     """Every part, or one of them; a row that is decided is not asked again."""
-    asked = np.arange(len(snapshot), dtype=np.int32) if places is None else places
+    asked = np.arange(len(snapshot), dtype=np.intp) if places is None else places
     decided = np.full(len(asked), is_all, dtype=np.bool_)
-    undecided = np.arange(len(asked), dtype=np.int32)
+    undecided = np.arange(len(asked), dtype=np.intp)
     for part in sorted(parts, key=lambda each: _cost(view, each)):
         passed = yield from mask(view, part, snapshot, asked[undecided])
         decided[undecided[passed != is_all]] = not is_all

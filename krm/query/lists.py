@@ -239,10 +239,8 @@ def _matches(view: View, query: ListQuery, scope: Scope) -> Turns[Found]:
     bounds.restrict_namespaces(query.namespaces)
     if query.name is not None:
         bounds.restrict_names(frozenset((query.name,)))
-    node = All(conditions(replica.resource, query))
-    narrow.by_filter(replica, node, bounds)
-    snapshot = narrow.snapshot(replica, bounds)
-    places = yield from filters.select(view, node, snapshot)
+    snapshot, left = narrow.narrowed(replica, bounds, conditions(replica.resource, query))
+    places = yield from filters.select(view, left, snapshot)
     return Found(snapshot, places)
 
 

@@ -6,9 +6,9 @@ all rows faster than a large set can be put in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from krm.objects.selectors import Operator, Requirement
@@ -25,11 +25,10 @@ _PART: Final = 8
 
 @dataclass(slots=True)
 class Bounds:
-    """What rows must be in; everything that bounds them is still to be asked, except namespaces and names."""
+    """What rows must be in."""
 
     namespaces: AbstractSet[str] | None = None
     names: AbstractSet[str] | None = None
-    indexed: list[tuple[Inverted, AbstractSet[str]]] = field(default_factory=list)
 
     def restrict_namespaces(self, namespaces: AbstractSet[str] | None) -> None:
         """Only rows of these namespaces (None: no restriction)."""
@@ -55,46 +54,54 @@ def label_condition(requirement: Requirement) -> Condition:
     return Condition(path, lambda value: requirement.matches({} if value is None else {key: value}), texts=texts)
 
 
-def by_filter(replica: Replica, node: Node, bounds: Bounds) -> None:
-    """Narrow by the conditions that must hold and that an index knows."""
-    if isinstance(node, All):
-        for part in node.parts:
-            by_filter(replica, part, bounds)
-    elif isinstance(node, Condition) and node.texts is not None:
-        _by_texts(replica, node.path, node.texts, bounds)
-
-
-def _by_texts(replica: Replica, path: FieldPath, texts: frozenset[str], bounds: Bounds) -> None:
-    if path.text == "metadata.namespace":
-        bounds.restrict_namespaces(texts)
-    elif path.text == "metadata.name":
-        bounds.restrict_names(texts)
-    elif path.text == "spec.nodeName" and replica.has_nodes:
-        bounds.indexed.append((replica.nodes, texts))
-    elif path.text == "metadata.ownerReferences[*].uid":
-        bounds.indexed.append((replica.owners, texts))
-    elif path.steps[:2] == ("metadata", "labels") and len(path.steps) == 3 and isinstance(path.steps[2], str):
-        bounds.indexed.append((replica.labels.key(path.steps[2]) or _EMPTY, texts))
-
-
-_EMPTY: Final = Inverted()
-
-
-def snapshot(replica: Replica, bounds: Bounds) -> Snapshot:
-    """The rows inside the bounds, now; possibly more than those, never fewer."""
-    namespaces = bounds.namespaces
+def narrowed(replica: Replica, bounds: Bounds, parts: Iterable[Node]) -> tuple[Snapshot, All]:
+    """Rows inside the bounds, now, all that pass ``parts`` among them; and what of ``parts`` is still to be asked."""
+    left: list[Node] = []
+    indexed: list[tuple[int, Inverted, Condition]] = []
+    for part in _flat(parts):
+        if not isinstance(part, Condition) or part.texts is None:
+            left.append(part)
+        elif part.path.text == "metadata.namespace":
+            bounds.restrict_namespaces(part.texts)
+        elif part.path.text == "metadata.name":
+            bounds.restrict_names(part.texts)
+        elif (index := _index(replica, part.path)) is not None and "" not in part.texts:
+            indexed.append((index.count(part.texts), index, part))
+        else:
+            left.append(part)
     if bounds.names is not None:
-        return replica.snapshot_named(bounds.names, namespaces)
-    few = max(_FEW, replica.count(namespaces) // _PART)
-    chosen = _smallest(bounds.indexed, few)
-    return replica.snapshot(namespaces) if chosen is None else replica.snapshot_of(chosen, namespaces)
+        snapshot = replica.snapshot_named(bounds.names, bounds.namespaces)
+        return snapshot, All((*left, *(condition for _, _, condition in indexed)))
+    few = max(_FEW, replica.count(bounds.namespaces) // _PART)
+    indexed.sort(key=_count)
+    if not indexed or indexed[0][0] > few:
+        return replica.snapshot(bounds.namespaces), All((*left, *(condition for _, _, condition in indexed)))
+    (_, index, chosen), *others = indexed
+    snapshot = replica.snapshot_of(index.any_of(chosen.texts or ()), bounds.namespaces)
+    return snapshot, All((*left, *(condition for _, _, condition in others)))
 
 
-def _smallest(indexed: Sequence[tuple[Inverted, Iterable[str]]], few: int) -> AbstractSet[int] | None:
-    """The slots that the most telling index names; None if none names few."""
-    counted = [(index.count(texts), number) for number, (index, texts) in enumerate(indexed)]
-    count, number = min(counted, default=(few + 1, 0))
-    if count > few:
-        return None
-    index, texts = indexed[number]
-    return index.any_of(texts)
+def _flat(parts: Iterable[Node]) -> Iterator[Node]:
+    for part in parts:
+        if isinstance(part, All):
+            yield from _flat(part.parts)
+        else:
+            yield part
+
+
+def _count(indexed: tuple[int, Inverted, Condition]) -> int:
+    return indexed[0]
+
+
+def _index(replica: Replica, path: FieldPath) -> Inverted | None:
+    """The index that answers "is one of these texts" for ``path`` exactly."""
+    if path.text == "spec.nodeName" and replica.has_nodes:
+        return replica.nodes
+    if path.text == "metadata.ownerReferences[*].uid":
+        return replica.owners
+    if path.steps[:2] == ("metadata", "labels") and len(path.steps) == 3 and isinstance(path.steps[2], str):
+        return replica.labels.key(path.steps[2]) or _NO_ROWS
+    return None
+
+
+_NO_ROWS: Final = Inverted()

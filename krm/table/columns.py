@@ -31,10 +31,12 @@ _ENTRY_BYTES: Final = 150
 class Column:
     """Codes by slot, values by code. Values are only ever added, so a copy of codes stays readable."""
 
-    __slots__ = ("_code_of", "bytes", "codes", "values")
+    __slots__ = ("_code_of", "bytes", "codes", "in_order", "values")
 
     def __init__(self, capacity: int) -> None:
         self.codes: Codes = np.zeros(capacity, dtype=np.int32)
+        self.in_order: tuple[int, Codes] | None = None
+        """The codes of all rows in their order, and the ``changes`` of the replica for which that holds."""
         self.values: list[Any] = [None, None]
         self._code_of: dict[Any, int] = {}
         self.bytes = self.codes.nbytes

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from krm.resources import Resource
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
@@ -24,6 +25,8 @@ NODE_COLUMN: Final = "node"
 ROWS_A_TURN: Final = 1_000
 """Rows that are brought in between two yields of a load: some milliseconds."""
 _LEAST_CAPACITY: Final = 256
+
+Places = NDArray[np.intp]
 
 
 class Step(NamedTuple):
@@ -77,6 +80,8 @@ class Replica:
         self.nodes = Inverted()
         self.owners = Inverted()
         self._whole: Snapshot | None = None
+        self._reordered = 0
+        self._ranked: tuple[int, Codes | None] = (-1, None)
         self.columns.clear()
         self._capacity(0)
         self.changes += 1
@@ -172,6 +177,7 @@ class Replica:
             insort(self._namespaces, row.namespace)
         segment.put(row, slot)
         self._index(row, slot)
+        self._reordered += 1
         self.digest = (self.digest + digest(row.uid, row.version)) % DIGEST_MODULUS
 
     def _replace(self, before: Row, row: Row, slot: int) -> None:
@@ -191,6 +197,7 @@ class Replica:
             del self._segments[row.namespace]
             del self._namespaces[bisect_left(self._namespaces, row.namespace)]
         del self._slot_of[row.uid]
+        self._reordered += 1
         self._table[slot] = None
         self._free.append(slot)
         self._unindex(row, slot)
@@ -278,19 +285,28 @@ class Replica:
 
     def snapshot_of(self, slots: Iterable[int], namespaces: AbstractSet[str] | None = None) -> Snapshot:
         """The rows in these slots now, as far as they are in some namespaces."""
-        found = [(row, slot) for slot in slots if (row := self._table[slot]) is not None]
-        if namespaces is not None:
-            found = [(row, slot) for row, slot in found if row.namespace in namespaces]
-        found.sort(key=_key)
-        return self._snapshot(found)
+        ranks = self._ranks() if namespaces is None else None
+        if ranks is not None:
+            chosen = np.fromiter(slots, dtype=np.int32)
+            chosen = chosen[np.argsort(ranks[chosen])]
+            return Snapshot([self._table[slot] for slot in chosen.tolist()], chosen, self.changes)
+        table = self._table
+        rows = [(row, slot) for slot in slots if (row := table[slot]) is not None]
+        return self._sorted(
+            [(row.namespace, row.name, slot) for row, slot in rows if namespaces is None or row.namespace in namespaces]
+        )
 
     def snapshot_named(self, names: Iterable[str], namespaces: AbstractSet[str] | None = None) -> Snapshot:
         """The rows of these names now, in every namespace or in some."""
         wanted = list(names)
         rows = [self.get(namespace, name) for namespace in self._among(namespaces) for name in wanted]
-        found = [(row, self._slot_of[row.uid]) for row in rows if row is not None]
-        found.sort(key=_key)
-        return self._snapshot(found)
+        return self._sorted([(row.namespace, row.name, self._slot_of[row.uid]) for row in rows if row is not None])
+
+    def _sorted(self, found: list[tuple[str, str, int]]) -> Snapshot:
+        found.sort()
+        slots = [slot for _, _, slot in found]
+        rows: list[Any] = [self._table[slot] for slot in slots]
+        return Snapshot(rows, np.array(slots, dtype=np.int32), self.changes)
 
     def snapshot_from(self, rows: Iterable[Row]) -> Snapshot:
         """Rows that the caller has, of whatever time, in the caller's order."""
@@ -298,9 +314,21 @@ class Replica:
         slots = np.array([self._slot_of.get(row.uid, -1) for row in given], dtype=np.int32)
         return Snapshot(given, slots, -1)
 
-    def _snapshot(self, found: list[tuple[Row, int]]) -> Snapshot:
-        slots = np.array([slot for _, slot in found], dtype=np.int32)
-        return Snapshot([row for row, _ in found], slots, self.changes)
+    def _ranks(self) -> Codes | None:
+        """For each slot the place of its row in the order; None while rows come and go.
+
+        Worked out when it is asked for twice without a row that came or went in between.
+        """
+        at, ranks = self._ranked
+        if at != self._reordered:
+            self._ranked = (self._reordered, None)
+            return None
+        if ranks is None:
+            whole = self.snapshot()
+            ranks = np.zeros(self._room, dtype=np.int32)
+            ranks[whole.slots] = np.arange(len(whole), dtype=np.int32)
+            self._ranked = (at, ranks)
+        return ranks
 
     def _among(self, namespaces: AbstractSet[str] | None) -> Iterable[str]:
         if namespaces is None:
@@ -313,8 +341,13 @@ class Replica:
         """The kept values of one path."""
         return self.columns.get(key, len(self))
 
-    def codes(self, column: Column, snapshot: Snapshot, places: Codes | None = None) -> Codes:
-        """What ``column`` knows of a snapshot's rows (at some places): codes, ``UNKNOWN`` for rows of the past."""
+    def codes(self, column: Column, snapshot: Snapshot, places: Places | None = None) -> Codes:
+        """What ``column`` knows of a snapshot's rows (at some places): codes, ``UNKNOWN`` for rows of the past.
+
+        The answer may be shared: it is not to be changed.
+        """
+        if places is None and snapshot is self._whole:
+            return self._in_order(column, snapshot)
         slots = snapshot.slots if places is None else snapshot.slots[places]
         if snapshot.changes == self.changes:
             return column.codes[slots]
@@ -329,10 +362,14 @@ class Replica:
         codes[current] = column.codes[slots[current]]
         return codes
 
+    def _in_order(self, column: Column, whole: Snapshot) -> Codes:
+        if column.in_order is not None and column.in_order[0] == self.changes:
+            return column.in_order[1]
+        codes = column.codes[whole.slots]
+        if codes.all():  # else more will be known at the next question
+            column.in_order = (self.changes, codes)
+        return codes
+
     def is_at(self, row: Row, slot: int) -> bool:
         """Whether ``row`` is what the table has in that slot now."""
         return 0 <= slot < len(self._table) and self._table[slot] is row
-
-
-def _key(found: tuple[Row, int]) -> tuple[str, str]:
-    return (found[0].namespace, found[0].name)

@@ -202,6 +202,14 @@ def test_cursor_of_another_question_is_refused(pods: Replica) -> None:
         assert caught.value.code is Code.CURSOR_INVALID
 
 
+@pytest.mark.parametrize("other", [{"path": "metadata.name"}, {"path": "spec.nodeName", "direction": "DESC"}])
+def test_cursor_of_another_order_is_refused(pods: Replica, other: Mapping[str, str]) -> None:
+    cursor = lists.run(pods, lists.parse(PODS, first=2, order_by=[{"path": "spec.nodeName"}])).end_cursor
+    with pytest.raises(AnswerError) as caught:
+        lists.run(pods, lists.parse(PODS, first=2, order_by=[other], after=cursor))
+    assert caught.value.code is Code.CURSOR_INVALID
+
+
 def test_cursor_of_another_kind_or_cluster_is_refused(pods: Replica) -> None:
     cursor = lists.run(pods, lists.parse(PODS, first=2)).end_cursor
     pods.cluster = "elsewhere"

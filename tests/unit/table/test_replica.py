@@ -81,7 +81,9 @@ class Steps(RuleBasedStateMachine):
             app = self.replica.labels.key("app")
             slots = frozenset() if app is None else app.get(value)
             assert self.uids(slots) == {r.uid for r in self.model.values() if r.labels["app"] == value}
-            assert {r.uid for r in self.replica.on_node(value)} == self.having(value)
+            on_node = self.replica.on_node(value)
+            assert {r.uid for r in on_node} == self.having(value)
+            assert [r.key for r in on_node] == sorted(r.key for r in on_node)
             assert {r.uid for r in self.replica.owned_by(value)} == self.having(value)
         assert self.replica.owned_by("") == []
 
