@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADERS_TIMEOUT_S: Final = 10.0
 """From the connection to the end of the first request's headers. uvicorn itself waits for ever."""
+WRITE_TIMEOUT_S: Final = 30.0
+"""What a reader is given to take one buffer full (some hundred kilobytes); slower ones would hold large answers."""
 MAX_HEADERS: Final = 65_536
 """Bytes of a request's headers."""
 LINGER_S: Final = 0.5
@@ -32,6 +34,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._headers_size = 0
         self._is_ending = False
+        self._stalled: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
 
     def on_message_begin(self) -> None:
@@ -73,6 +76,21 @@ class Protocol(HttpToolsProtocol):
         if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
 
+    def pause_writing(self) -> None:
+        """The other side does not read as fast as we write: from here on it has a deadline."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It took what waited."""
+        self._flows()
+        super().resume_writing()
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, unless it was answered already."""
         self._in_time()
@@ -82,6 +100,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side went."""
         self._in_time()
+        self._flows()
         super().connection_lost(exc)
 
     def _grow(self, size: int) -> None:

@@ -16,7 +16,7 @@ from krm.query.cells import View
 from krm.query.lists import Page, Scope
 from krm.resources import Resource
 from krm.schema import common, relations
-from krm.schema.context import Context
+from krm.schema.context import Context, Freshness
 from krm.schema.facts import Owner
 from krm.schema.relations import Related, Relation
 from krm.schema.scalars import DateTime, Long, Quantity
@@ -91,7 +91,8 @@ class Connection:
 
     replica: Replica
     page: Page
-    freshness: common.Freshness
+    as_of: Freshness
+    cluster: str
     scope: common.Scope
     max_rows: int
     related: Related | None = None
@@ -107,6 +108,11 @@ class Connection:
         return Edges(self.replica, self.page)
 
     @property
+    def freshness(self) -> common.Freshness:
+        """How true the rows were when they were taken."""
+        return shown_freshness(self.as_of, self.cluster, self.replica.resource)
+
+    @property
     def page_info(self) -> common.PageInfo:
         """Where the page ends."""
         return common.PageInfo(has_next_page=self.page.has_next, end_cursor=self.page.end_cursor)
@@ -119,7 +125,7 @@ class Connection:
     @property
     def resource_version(self) -> str | None:
         """The version that the answer is exact at."""
-        return self.freshness.resource_version
+        return self.as_of.resource_version or None
 
 
 async def connection(context: Context, resource: Resource, given: Mapping[str, Any]) -> Connection:
@@ -131,7 +137,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     replica = await wait(context, resource, given)
     related = await context.related()
     # Before the rows are taken, in the same turn of the event loop: the version must not be newer than the rows.
-    as_of = freshness_type(context, resource)
+    as_of = context.source.freshness(resource)
     page = await lists.answer(replica, query, scope, related)
     if len(page.rows) > context.max_rows:
         raise AnswerError(
@@ -141,7 +147,8 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     return Connection(
         replica=replica,
         page=page,
-        freshness=as_of,
+        as_of=as_of,
+        cluster=context.source.cluster,
         scope=scope_type(scope),
         max_rows=context.max_rows,
         related=related,
@@ -175,7 +182,7 @@ async def single(context: Context, resource: Resource, given: Mapping[str, Any])
     if namespace is not None:
         arguments.namespace("namespace", namespace)
     name = arguments.name("name", given["name"])
-    scope = await context.rights.list_scope(resource)
+    scope = await context.rights.get_scope(resource)
     check_namespaces(resource, scope, None if namespace is None else frozenset((namespace,)))
     replica = await wait(context, resource, given)
     row = replica.get(namespace or "", name)
@@ -314,10 +321,14 @@ def _moment(milliseconds: int | None) -> DateTime | None:
 
 def freshness_type(context: Context, resource: Resource) -> common.Freshness:
     """The freshness of a resource as the API shows it."""
-    found = context.source.freshness(resource)
+    return shown_freshness(context.source.freshness(resource), context.source.cluster, resource)
+
+
+def shown_freshness(found: Freshness, cluster: str, resource: Resource) -> common.Freshness:
+    """A freshness as the API shows it."""
     missed = found.missed
     return common.Freshness(
-        cluster=context.source.cluster,
+        cluster=cluster,
         resource=resource.name,
         state=common.State(str(found.state)),
         resource_version=found.resource_version or None,

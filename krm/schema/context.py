@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from krm.store.reading import Change
 from krm.table.feeds import Feed
 from krm.table.replica import Replica
 
+_DIGITS: Final = 8
 NOTHING: Final = Scope(namespaces=frozenset())
 
 
@@ -128,6 +128,10 @@ class Rights(Protocol):
         """Where the caller may list. Raises ``AnswerError`` FORBIDDEN where nowhere."""
         ...
 
+    async def get_scope(self, resource: Resource) -> Scope:
+        """Where the caller may get one object by its name, or list. Raises ``AnswerError`` FORBIDDEN where nowhere."""
+        ...
+
     async def watch_scope(self, resource: Resource) -> Scope:
         """Where the caller may watch. Raises ``AnswerError`` FORBIDDEN where nowhere."""
         ...
@@ -137,6 +141,10 @@ class AllRights:
     """A caller that may see everything: ``KRM_AUTH=none``."""
 
     async def list_scope(self, resource: Resource) -> Scope:  # noqa: ARG002  (the rights are the same for each)
+        """Everything."""
+        return EVERYTHING
+
+    async def get_scope(self, resource: Resource) -> Scope:  # noqa: ARG002
         """Everything."""
         return EVERYTHING
 
@@ -165,7 +173,7 @@ class Context:
     fallbacks: int = 0
     """Lists that had to be executed plainly because a row was not as its type says."""
     embedded: list[list[bytes]] = field(default_factory=list)
-    _mark: str = field(default_factory=lambda: secrets.token_hex(16))
+    _mark: str = ""
 
     def relations(self) -> Related | Awaitable[Related]:
         """How kinds are related, within the caller's rights; these are asked for once a question."""
@@ -187,20 +195,25 @@ class Context:
         self._related = Related(self.source.get, self.facts, scopes)
         return self._related
 
+    @property
+    def mark(self) -> str:
+        """What stand-ins begin with."""
+        if not self._mark:
+            self._mark = secrets.token_hex(16)
+        return self._mark
+
     def embed(self, parts: list[bytes]) -> orjson.Fragment:
         """A stand-in for ready-made JSON: a text that nobody can guess; ``filled`` puts ``parts`` in its place."""
         self.embedded.append(parts)
-        return orjson.Fragment(f'"{self._mark}{len(self.embedded) - 1:08d}"'.encode())
+        return orjson.Fragment(f'"{self.mark}{len(self.embedded) - 1:0{_DIGITS}d}"'.encode())
 
     def filled(self, body: bytes) -> list[bytes]:
         """``body`` in parts, with what was embedded in its place."""
         if not self.embedded:
             return [body]
-        pieces = re.split(rb'"%s(\d{8})"' % self._mark.encode(), body)
-        out: list[bytes] = []
-        for place, piece in enumerate(pieces):
-            if place % 2:
-                out += self.embedded[int(piece)]
-            else:
-                out.append(piece)
+        first, *rest = body.split(b'"' + self.mark.encode())
+        out = [first]
+        for piece in rest:
+            out += self.embedded[int(piece[:_DIGITS])]
+            out.append(piece[_DIGITS + 1 :])
         return out

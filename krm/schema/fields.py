@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import UNSET, Info
 from strawberry.types.field import StrawberryField
+from strawberry.utils.str_converters import to_camel_case
 
 
 def field(
@@ -70,7 +71,8 @@ def _signature(arguments: Mapping[str, Any], required: tuple[str, ...]) -> inspe
                 inspect.Parameter(
                     python_name,
                     keyword,
-                    annotation=annotation,
+                    # With its name said, the library need not work it out again for every request.
+                    annotation=Annotated[annotation, strawberry.argument(name=to_camel_case(python_name))],
                     default=inspect.Parameter.empty if python_name in required else UNSET,
                 )
                 for python_name, annotation in arguments.items()

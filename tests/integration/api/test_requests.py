@@ -206,3 +206,18 @@ async def test_large_answers_come_in_pieces_and_whole() -> None:
         status, answer = await api.ask("{ pods { totalCount nodes { object } } }")
     assert status == 200
     assert [n["object"] for n in answer["data"]["pods"]["nodes"]] == objects
+
+
+async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "WRITE_TIMEOUT_S", 0.1)
+    note = os.urandom(50_000).hex()
+    objects = [pod(f"p-{n:03}", annotations={"n": note}) for n in range(200)]
+    async with running(FilledSource({"pods": objects})) as api:
+        body = json.dumps({"query": "{ pods { nodes { object } } }"}).encode()
+        head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1_000)
+        writer.write(head % len(body) + body)
+        await reader.readexactly(1_000)
+        await wait_until(lambda: not api.uvicorn.server_state.connections, 20, "the connection is given up")
+        writer.close()
+        assert (await api.ask("{ pods { totalCount } }"))[0] == 200

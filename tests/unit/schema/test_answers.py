@@ -11,7 +11,7 @@ import pytest
 from krm.errors import AnswerError, Code
 from krm.query.lists import Scope
 from krm.resources import Resource
-from krm.schema.context import Context
+from krm.schema.context import AllRights, Context
 from krm.table.freshness import State
 from tests.sources import FilledSource, node, pod
 from tests.unit.schema.asking import ask, codes, engine
@@ -191,11 +191,13 @@ async def test_an_unknown_kind_is_named_with_the_nearest() -> None:
     assert "pods" in answer["errors"][0]["message"]
 
 
-class SomeNamespaces:
+class SomeNamespaces(AllRights):
     async def list_scope(self, resource: Resource) -> Scope:
         if not resource.namespaced:
             raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural}")
         return Scope(namespaces=frozenset({"ns1"}))
+
+    get_scope = list_scope
 
 
 async def test_rights_bound_what_is_listed_counted_and_named() -> None:

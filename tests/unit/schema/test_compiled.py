@@ -84,7 +84,7 @@ def masked(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_compiled_answers_equal_plain_ones(seed: int) -> None:
     rng = random.Random(seed)
     source = FilledSource({"pods": [pod(f"p-{n}", number=n) for n in range(7)]})
@@ -101,7 +101,7 @@ async def test_compiled_answers_equal_plain_ones(seed: int) -> None:
     assert ready_made >= 12  # the comparison is not of plain with plain
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 async def test_objects_of_other_types_than_promised_are_answered_plainly(seed: int) -> None:
     rng = random.Random(1_000 + seed)
     by = engine()
@@ -144,11 +144,11 @@ async def test_plans_differ_by_the_values_that_directives_look_at() -> None:
 
 async def test_text_that_looks_like_a_stand_in_stays_text() -> None:
     context = Context(source=FilledSource())
-    context.source.fill("pods", [pod("a", phase=f"{context._mark}00000000")])  # type: ignore[attr-defined]  # our fake
+    context.source.fill("pods", [pod("a", phase=f"{context.mark}00000000")])  # type: ignore[attr-defined]  # our fake
     context.is_compiled = True
     query = '{ pods { nodes { status { phase } } } one: pod(namespace: "default", name: "a") { kind } }'
     answer = await ask(FilledSource(), query, context=context)
-    assert answer["data"]["pods"]["nodes"][0]["status"]["phase"].startswith(context._mark)
+    assert answer["data"]["pods"]["nodes"][0]["status"]["phase"].startswith(context.mark)
     assert answer["data"]["one"] == {"kind": "Pod"}
 
 

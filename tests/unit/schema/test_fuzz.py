@@ -89,7 +89,7 @@ def selection(rng: random.Random, type_: GraphQLObjectType, depth: int) -> str:
     return " ".join(parts) or "__typename"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 async def test_no_document_gets_internal(seed: int) -> None:
     rng = random.Random(seed)
     schema: GraphQLSchema = build.default()._schema
@@ -99,7 +99,7 @@ async def test_no_document_gets_internal(seed: int) -> None:
     source.change("pods", None, uid="uid-default-lone-1")
     by = engine()
     answered = 0
-    for _ in range(60):
+    for _ in range(40):
         query = f"{{ {selection(rng, schema.query_type, 6)} }}"
         plain = await ask(source, query, by=by)
         fast = await ask(source, query, by=by, context=Context(source=source, is_compiled=True))
@@ -108,4 +108,4 @@ async def test_no_document_gets_internal(seed: int) -> None:
                 assert error["extensions"]["code"] in set(Code) - {Code.INTERNAL}, (query, error)
         assert plain == fast, query
         answered += plain["status"] == 200 and "errors" not in plain
-    assert answered > 5  # not everything is refused
+    assert answered > 3  # not everything is refused

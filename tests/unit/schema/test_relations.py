@@ -9,7 +9,7 @@ import pytest
 from krm.errors import AnswerError, Code
 from krm.query.lists import Scope
 from krm.resources import Resource
-from krm.schema.context import Context
+from krm.schema.context import AllRights, Context
 from krm.store.head import DriftLine
 from krm.table.freshness import State
 from tests.sources import FilledSource, node, pod
@@ -184,7 +184,7 @@ async def test_a_relation_to_a_kind_that_is_not_ready_is_an_error_there_only() -
     assert [(e["path"], e["extensions"]["code"]) for e in answer["errors"]] == [(["pod", "node"], "NOT_READY")]
 
 
-class OnlyPods:
+class OnlyPods(AllRights):
     async def list_scope(self, resource: Resource) -> Scope:
         if resource.plural != "pods":
             raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural}")
@@ -294,7 +294,7 @@ async def test_drift_tells_what_it_knows() -> None:
     ]
 
 
-class OneNamespace:
+class OneNamespace(AllRights):
     async def list_scope(self, resource: Resource) -> Scope:
         if resource.plural != "pods":
             raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural}")
