@@ -142,6 +142,8 @@ def test_a_snapshot_of_the_past_takes_nothing_from_a_column_of_now() -> None:
     assert filled.codes(column, filled.snapshot()).tolist() == [UNKNOWN, 3]
     filled.drop("u2")
     filled.put(row(CODEC, pod("c", uid="u3")))  # takes the slot of b
+    column.codes[filled.snapshot().slots] = [column.code("three"), column.code("four")]
+    assert filled.codes(column, filled.snapshot()).tolist() == [4, 5]
     assert filled.codes(column, snapshot).tolist() == [UNKNOWN, UNKNOWN]
     filled.load([])
     assert filled.codes(column, snapshot).tolist() == [UNKNOWN, UNKNOWN]
