@@ -228,6 +228,7 @@ COMES_WITH: Final = {
     "strawberry": "strawberry-graphql",
     "urllib3": "kubernetes",
     "uvloop": "uvicorn",
+    "websockets": "gql",
     "yaml": "pyyaml",
     "yarl": "aiohttp",
 }
