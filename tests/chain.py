@@ -88,10 +88,11 @@ class Chain:
         """End one worker as SIGKILL does: its connections go first, so that it can neither release nor say anything."""
         worker = self.workers[role, kind.plural]
 
-        async def nothing(*_: object) -> None: ...
+        async def unheard(*_: object) -> int:
+            return 0
 
-        worker.writer.beat = nothing  # type: ignore[method-assign, assignment]
-        worker.writer.release = nothing  # type: ignore[method-assign]
+        worker.writer.beat = unheard  # type: ignore[method-assign]
+        worker.writer.release = unheard  # type: ignore[method-assign, assignment]
         await self.stop(role, kind)
 
     async def close(self) -> None:
