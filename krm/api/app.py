@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket
 from krm.api import bodies, home, metrics
 from krm.api.bodies import Refusal
 from krm.api.headers import Headers
+from krm.api.hosts import Hosts
 from krm.api.sockets import Socket
 from krm.errors import Code
 from krm.schema import build
@@ -163,6 +164,7 @@ def create(settings: Settings, source: metrics.Observed) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]  # the handler's own exception type
     app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Hosts, settings=settings)
     app.add_middleware(Headers, observe=api.metrics.observe, is_stopping=lambda: api.is_stopping)
     return app
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEADERS_TIMEOUT_S: Final = 10.0
 """From the connection to the end of the first request's headers. uvicorn itself waits for ever."""
@@ -120,8 +121,23 @@ class Protocol(HttpToolsProtocol):
             self._refuse(b"408 Request Timeout")
 
     def _refuse(self, status: bytes) -> None:
-        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.write(_without_body(status))
         self.transport.close()
+
+
+def _without_body(status: bytes) -> bytes:
+    return b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's, which leaves a handshake without an answer that is none (a POST, a header of 10 kB)."""
+
+    def data_received(self, data: bytes) -> None:
+        """The handshake as uvicorn spells it, then what the client sends."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(_without_body(b"400 Bad Request"))
+            self.transport.close()
 
 
 class Server(uvicorn.Server):

@@ -18,7 +18,7 @@ import uvloop
 from fastapi import FastAPI
 
 from krm.api import app, processes
-from krm.api.http import Protocol, Server
+from krm.api.http import Protocol, Server, WebSocketProtocol
 from krm.api.live import Live
 from krm.errors import ConfigError, KrmError
 from krm.schema import build
@@ -89,7 +89,7 @@ def configuration(settings: Settings, api: FastAPI) -> uvicorn.Config:
     config = uvicorn.Config(
         api,
         http=Protocol,
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         ws_max_size=settings.max_body,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,

@@ -97,7 +97,7 @@ async def test_other_methods_are_refused(api: Running, method: str) -> None:
 
 
 async def test_a_large_body_is_refused_by_its_announced_length(api: Running) -> None:
-    head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
+    head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
     assert (await api.send(head)).startswith(b"HTTP/1.1 413")
 
 
@@ -126,7 +126,7 @@ async def test_a_packed_body_is_taken(api: Running) -> None:
 
 async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch, api: Running) -> None:
     monkeypatch.setattr(bodies.question, "__kwdefaults__", {"timeout_s": 0.05})
-    head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
     answer = await api.send(head)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"BAD_REQUEST" in answer
@@ -143,7 +143,7 @@ async def test_headers_that_do_not_arrive_are_given_up(monkeypatch: pytest.Monke
 
 async def test_large_headers_are_refused(api: Running) -> None:
     request = (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
         + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1_000) for n in range(80))
         + b"\r\n"
     )
@@ -152,7 +152,7 @@ async def test_large_headers_are_refused(api: Running) -> None:
 
 @pytest.mark.parametrize("path", ["//graphql", "/graphql/", "/nothing", "/static/../app.py", "/static/%2e%2e/app.py"])
 async def test_other_paths_are_not_found(api: Running, path: str) -> None:
-    answer = await api.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await api.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 404")
 
 
@@ -214,7 +214,7 @@ async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.Monke
     objects = [pod(f"p-{n:03}", annotations={"n": note}) for n in range(200)]
     async with running(FilledSource({"pods": objects})) as api:
         body = json.dumps({"query": "{ pods { nodes { object } } }"}).encode()
-        head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1_000)
         writer.write(head % len(body) + body)
         await reader.readexactly(1_000)
