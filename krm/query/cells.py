@@ -136,10 +136,9 @@ def cells(
     where = (unknown if places is None else places[unknown]).tolist()
     rows = [snapshot.rows[place] for place in where]
     others: list[Any] = []
-    found = yield from _worked_out(view, path, column, rows, others, reduce)
+    found = yield from _worked_out(view, path, column, (rows, snapshot.slots[where]), others, reduce)
     codes = codes.copy()
     codes[unknown] = found
-    _keep(replica, column, rows, snapshot.slots[where], found)
     return Cells(codes, column.values, others)
 
 
@@ -157,22 +156,27 @@ def _worked_out(
     view: View,
     path: FieldPath,
     column: Column,
-    rows: Sequence[Row],
+    asked: tuple[Sequence[Row], Codes],
     others: list[Any],
     reduce: Callable[[Any], Any] | None,
 ) -> Turns[list[int]]:
-    """The codes of ``path`` for rows of which nothing is known; adds to ``column`` and to ``others``."""
+    """The codes of ``path`` for rows (and slots) of which nothing is known; adds to ``column`` and to ``others``."""
+    rows, slots = asked
     extract, turn = _extract(view, path, rows)
     out: list[int] = []
-    for number, row in enumerate(rows):
-        value = extract(row)
-        code = column.code(value)
-        if code == UNKNOWN:
-            others.append(value if reduce is None else reduce(value))
-            code = -len(others)
-        out.append(code)
-        if number % turn == turn - 1:
-            yield
+    for start in range(0, len(rows), turn):
+        piece = rows[start : start + turn]
+        codes = []
+        for row in piece:
+            value = extract(row)
+            code = column.code(value)
+            if code == UNKNOWN:
+                others.append(value if reduce is None else reduce(value))
+                code = -len(others)
+            codes.append(code)
+        view.replica.keep(column, piece, slots[start : start + turn], codes)
+        out += codes
+        yield
     return out
 
 
@@ -187,13 +191,6 @@ def _extract(view: View, path: FieldPath, rows: Sequence[Row]) -> tuple[Callable
         raise LookupError(f"{path.text} needs a resolver")
     resolved = iter(view.resolver.derived(resource, path.text, rows))
     return (lambda _: next(resolved)), ROWS_A_TURN
-
-
-def _keep(replica: Replica, column: Column, rows: Sequence[Row], slots: Codes, found: Sequence[int]) -> None:
-    """Keep in the column what was worked out for rows that are still current."""
-    for row, slot, code in zip(rows, slots.tolist(), found, strict=True):
-        if code > 0 and slot >= 0 and replica.is_at(row, slot):
-            column.codes[slot] = code
 
 
 def values(view: View, path: FieldPath, rows: Iterable[Row]) -> list[Any]:

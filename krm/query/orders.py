@@ -76,11 +76,16 @@ def keys(
         if number % cells.ROWS_A_TURN == cells.ROWS_A_TURN - 1:
             yield
     table = np.full(len(found.values) + len(found.others), len(sort_keys), dtype=np.int64)
-    rank, before = -1, None
-    for code in sorted(sort_keys, key=sort_keys.__getitem__, reverse=order.is_descending):
-        if sort_keys[code] != before:
-            rank, before = rank + 1, sort_keys[code]
-        table[code] = rank
+    ordered = sorted(sort_keys, key=sort_keys.__getitem__, reverse=order.is_descending)
+    yield
+    ranks: list[int] = []
+    before = None
+    for code in ordered:
+        key = sort_keys[code]
+        # The rank of the first of several that are equal, such as 1 and 1000m.
+        ranks.append(ranks[-1] if key == before else len(ranks))
+        before = key
+    table[ordered] = ranks
     yield
     return table[found.codes], _Chosen(chosen, found.codes)
 

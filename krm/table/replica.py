@@ -8,7 +8,7 @@ What is NOT promised: that the sets which the indexes return survive a change.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -369,6 +369,16 @@ class Replica:
         if codes.all():  # else more will be known at the next question
             column.in_order = (self.changes, codes)
         return codes
+
+    def keep(self, column: Column, rows: Sequence[Row], slots: Codes, codes: Sequence[int]) -> None:
+        """Keep in ``column`` what was worked out (negative codes stand for nothing) for rows that are current."""
+        kept = [
+            (slot, code)
+            for row, slot, code in zip(rows, slots.tolist(), codes, strict=True)
+            if code > 0 and self.is_at(row, slot)
+        ]
+        if kept:
+            column.codes[[slot for slot, _ in kept]] = [code for _, code in kept]
 
     def is_at(self, row: Row, slot: int) -> bool:
         """Whether ``row`` is what the table has in that slot now."""

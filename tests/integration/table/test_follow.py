@@ -212,6 +212,35 @@ async def test_changes_that_are_gone_cause_a_new_load(table: Table, store: Store
         assert tables.follower(PODS).loads == 2
 
 
+async def test_a_gap_in_the_numbers_of_the_changes_causes_a_new_load(table: Table, store: Store) -> None:
+    await table.build([pod("a")])
+    made = row(table.codec, pod("z", version=9))
+    both = (digest("uid-default-a", "1") + digest(made.uid, "9")) % DIGEST_MODULUS
+    change = {"t": "ADDED", "u": made.uid, "v": "9", "r": made.record, "p": b"", "n": 2, "x": "0"}
+    async with following(table) as tables:
+        await is_ready(tables)
+        async with store.client.pipeline(transaction=True) as pipe:
+            pipe.hset(table.source.keys.objects, made.uid, made.record)
+            pipe.xadd(table.source.keys.changes, change, id="9999999999999-1")
+            head = {"seq": 2, "rows": 2, "digest": both, "change": "9999999999999-1"}
+            pipe.hset(table.source.keys.table, mapping=head)
+            await pipe.execute()
+        await wait_until(lambda: tables.follower(PODS).is_ready and names(tables) == ["a", "z"])
+        assert tables.follower(PODS).loads == 2
+
+
+async def test_a_row_that_vanished_from_redis_is_noticed(table: Table, store: Store) -> None:
+    await table.build([pod("a"), pod("b")])
+    key, uid = table.source.keys.objects, "uid-default-b"
+    await store.client.hdel(key, uid)
+    async with following(table) as tables:
+        await wait_until(lambda: "is not the table" in (tables.freshness(PODS).reason or ""))
+        assert not tables.follower(PODS).is_ready
+        await store.client.hset(key, uid, table.rows[uid].record)
+        await is_ready(tables)
+        assert names(tables) == ["a", "b"]
+
+
 async def test_digest_that_does_not_fit_is_not_served(table: Table) -> None:
     await table.build([pod("a")])
     async with following(table) as tables:

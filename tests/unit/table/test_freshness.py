@@ -68,6 +68,11 @@ def test_connected_and_verified_is_synced() -> None:
     assert now.stream_lag_s == 0.2
 
 
+def test_an_answer_is_of_the_later_of_list_and_event() -> None:
+    assert told(head(last_event_ms=NOW - 9_000)).as_of_ms == NOW - 5_000
+    assert told(head(last_event_ms=None)).as_of_ms == NOW - 5_000
+
+
 @pytest.mark.parametrize(
     ("ago_s", "took_s", "state"),
     [(60, 1.0, State.SYNCED), (61, 1.0, State.SYNCED), (62, 1.0, State.STALE), (80, 30.0, State.SYNCED)],
