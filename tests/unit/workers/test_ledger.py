@@ -420,6 +420,25 @@ def test_row_of_another_history_is_written_anew_even_at_the_same_version() -> No
     assert ledger.drifted(SCOPE) == []
 
 
+def test_events_that_come_again_after_a_restart_take_no_row_back() -> None:
+    ledger = Ledger()
+    ledger.load(SCOPE, X, State("u", "15"))  # written, but the cursor that was stored is behind it
+    ledger.take_over(installed("10", "11"))
+    assert [took(ledger, X, "u", version) for version in ("12", "13", "15")] == [[], [], []]
+    assert lines(took(ledger, X, "u", "16")) == [("MODIFIED", "u", "16", b"u@16")]
+
+
+def test_events_that_come_again_after_a_restart_are_part_of_what_is_predicted() -> None:
+    ledger = Ledger()
+    ledger.load(SCOPE, X, State("u", "25"))
+    ledger.take_over(installed("10", "11"))
+    listed(ledger, {X: State("u", "9")}, "12")
+    for version in ("13", "15", "25"):
+        took(ledger, X, "u", version)
+    listed(ledger, {X: State("u", "15")}, "20")
+    assert ledger.drifted(SCOPE) == []
+
+
 def test_scope_has_no_head_before_its_list_is_in_the_table() -> None:
     ledger = ready()
     listed(ledger, {}, "10")
