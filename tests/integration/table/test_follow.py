@@ -19,7 +19,9 @@ from krm.store.head import Head, Missed, ScopeHead, WorkerStatus
 from krm.store.reading import TableStore
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
 from krm.store.writing import EventWriter, ListWriter, Operation, TableWriter, Writer
+from krm.table.follow import Follower
 from krm.table.freshness import State
+from krm.table.replica import Replica
 from krm.table.tables import Tables
 from tests.samples import pod, row
 from tests.waiting import wait_until
@@ -359,6 +361,32 @@ async def test_following_ends_at_once_whenever_it_is_cancelled(table: Table) -> 
         await is_ready(tables)
         await table.put(pod("a", version=100 + round_))
         await asyncio.wait_for(tables.stop(), 5)
+
+
+async def test_no_answer_is_given_before_its_age_can_be_told(table: Table) -> None:
+    table.age_ms = 60_000
+    await table.build([pod("a")])
+    follower = Follower(_SlowClock(table.source), Replica(PODS, Codec(PODS)))
+    following_ = asyncio.create_task(follower.run())
+    await wait_until(lambda: follower.is_ready)
+    assert (follower.freshness().verified_age_s or 0) >= 60
+    following_.cancel()
+    await asyncio.wait([following_])
+
+
+class _SlowClock:
+    """A store whose clock is slow to answer."""
+
+    def __init__(self, source: TableStore) -> None:
+        self._source = source
+        self.cluster, self.resource = source.cluster, source.resource
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    async def now_ms(self) -> int:
+        await asyncio.sleep(0.3)
+        return await self._source.now_ms()
 
 
 async def test_feed_tells_rows_before_and_after(table: Table) -> None:
