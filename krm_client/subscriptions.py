@@ -77,21 +77,35 @@ class _BoundedTransport(WebsocketsTransport):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._room = asyncio.Semaphore(_WAITING_EVENTS)
+        self._listened_to: set[int | None] = set()
+        self._is_left = False
 
     def taken(self) -> None:
         """The reader has taken one event."""
         self._room.release()
 
+    def leave(self) -> None:
+        """The reader wants no more: nothing waits for it any longer."""
+        self._is_left = True
+        self._room.release()
+
     async def _handle_answer(
         self, answer_type: str, answer_id: int | None, execution_result: ExecutionResult | None
     ) -> None:
-        if execution_result is not None:
+        if execution_result is not None and not self._is_left:
             await self._room.acquire()
-            for _ in range(_LISTENER_TURNS):  # gql sends the question first and then notes who waits for the answer
-                if answer_id in self.listeners:
-                    break
-                await asyncio.sleep(0)
+            await self._until_listened_to(answer_id)
         await super()._handle_answer(answer_type, answer_id, execution_result)
+
+    async def _until_listened_to(self, answer_id: int | None) -> None:
+        """gql sends the question first and then notes who waits for the answer, which may be here by then."""
+        if answer_id in self._listened_to:
+            return
+        for _ in range(_LISTENER_TURNS):
+            if answer_id in self.listeners or self._is_left:
+                break
+            await asyncio.sleep(0)
+        self._listened_to.add(answer_id)
 
 
 @dataclass(kw_only=True)
@@ -194,6 +208,7 @@ async def _connection(subscribed: Subscribed, course: _Course) -> AsyncGenerator
     except TransportError as cause:
         raise _broken(cause, settings) from cause
     finally:
+        transport.leave()
         with contextlib.suppress(TransportError):  # saying goodbye to a server that has gone
             await results.aclose()
         await client.close_async()  # type: ignore[no-untyped-call]  # as above

@@ -12,8 +12,8 @@ from krm_client.models.shapes import Convert, Shape
 def eagerly(shape: Shape) -> Convert:
     """What makes a finished object of a struct of this (deep) shape.
 
-    Written for speed, since a list of pods makes a million of these objects: the dictionary is a copy of one in which all
-    is None already, which neither hashes a name nor grows, and most fields of most objects stay None.
+    Written for speed, since a list of pods makes a million of these objects: the dictionary is a copy of one in which
+    all is None already, which neither hashes a name nor grows, and most fields of most objects stay None.
     """
     astuple, construct = msgspec.structs.astuple, shape.memory.constructor()
     before, after = shape.memory.around()
@@ -22,7 +22,7 @@ def eagerly(shape: Shape) -> Convert:
 
     def make(struct: Any) -> Any:
         whole = empty()
-        for store, convert, value in zip(stores, converters, astuple(struct)):  # noqa: B905 (equal by construction)
+        for store, convert, value in zip(stores, converters, astuple(struct)):  # noqa: B905 (all as long)
             if value is not None:
                 whole[store] = value if convert is None else convert(value)
         return construct(whole)

@@ -58,6 +58,8 @@ def simulated(folder: Path, *, pods: int) -> Iterator[Path]:
         yield kubeconfig
     finally:
         _end([process])
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @contextlib.contextmanager

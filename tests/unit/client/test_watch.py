@@ -325,6 +325,18 @@ def test_slow_reader_bounds_what_waits_and_loses_nothing(server: TellingServer, 
     assert len(tokens) == 5000 - seen
 
 
+def test_reader_that_is_far_behind_can_leave(server: TellingServer, krm: KrmClient) -> None:
+    def many(teller: Teller) -> None:
+        for number in range(5000):
+            teller.tell("MODIFIED", "p" * 2000, f"t-{number}")
+
+    server.play(many)
+    watch = krm.watch("pods")
+    next(watch)
+    watch.close()
+    assert server.gone.acquire(timeout=10)
+
+
 def test_explain_shows_the_subscription(krm: KrmClient) -> None:
     explained = krm.explain(krm.watch, "nodes", name="n1")
     assert explained.query.startswith("subscription ($name: String, $resumeToken: String)")
