@@ -62,6 +62,8 @@ class _Reading:
     version: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     """uid -> version of every row"""
+    nameless: set[str] = field(default_factory=set)
+    """Namespaces of which a row without a name is among them."""
     digest: int = 0
     chunks: int = 0
     pending: list[ListedRow] = field(default_factory=list)
@@ -221,6 +223,12 @@ class Verifier(Worker):
     async def _take(self, taken: _Reading, items: list[bytes | msgspec.Raw], known: Mapping[str, str]) -> None:
         for number, item in enumerate(items):
             row = self._row(item, known)
+            if row.uid in taken.versions or (not row.name and row.namespace in taken.nameless):
+                # No server gives two objects one identity; a table that held both could never be proven.
+                self._codec.malformed += 1
+                continue
+            if not row.name:
+                taken.nameless.add(row.namespace)
             taken.versions[row.uid] = row.version
             taken.digest = (taken.digest + rows.digest(row.uid, row.version)) % rows.DIGEST_MODULUS
             taken.pending.append(row)
