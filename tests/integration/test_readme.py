@@ -69,7 +69,7 @@ def test_program_runs(demo: Demo, program: str) -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert "SYNCED" in done.stdout
 
 
