@@ -115,6 +115,30 @@ async def test_objects_of_other_types_than_promised_are_answered_plainly(seed: i
             assert masked(await ask(source, query, by=by, compiled=True)) == masked(plain), query
 
 
+ODD = [None, 1, 2**63, -(2**63), 2**64 - 1, 1.5, 3.0, True, "x", "", [], [None], ["a"], [{}], {}, {"a": None}]
+LEAVES = {
+    "String": ("spec", "nodeName", "nodeName"),
+    "Long": ("spec", "terminationGracePeriodSeconds", "terminationGracePeriodSeconds"),
+    "Boolean": ("spec", "hostIPC", "hostIPC"),
+    "DateTime": ("status", "startTime", "startTime"),
+    "JSON": ("spec", "nodeSelector", "nodeSelector"),
+    "a list of texts": ("spec", "hostnames", "securityContext { supplementalGroups }"),
+    "an object": ("spec", "securityContext", "securityContext { runAsUser }"),
+    "a list of objects": ("spec", "containers", "containers { name }"),
+}
+
+
+@pytest.mark.parametrize(("group", "key", "text"), LEAVES.values(), ids=LEAVES)
+async def test_every_sort_of_field_is_answered_plainly_where_it_does_not_fit(group: str, key: str, text: str) -> None:
+    by = engine()
+    for odd in ODD:
+        changed = {"securityContext": {"supplementalGroups": odd}} if key == "hostnames" else {key: odd}
+        source = FilledSource({"pods": [pod("a"), pod("b", **{group: changed})]})
+        query = f"{{ pods {{ nodes {{ {group} {{ {text} }} }} }} }}"
+        plain = await ask(source, query, by=by)
+        assert masked(await ask(source, query, by=by, compiled=True)) == masked(plain), odd
+
+
 async def test_a_list_with_an_odd_object_falls_back_and_says_so() -> None:
     source = FilledSource({"pods": [pod("a"), pod("b", status={"phase": 5})]})
     context = Context(source=source, is_compiled=True)
