@@ -47,10 +47,11 @@ async def running(folder: Path, *, pods: int, resources: str = "pods", **env: st
 
 
 @contextlib.contextmanager
-def simulated(folder: Path, *, pods: int) -> Iterator[Path]:
-    """A simulated cluster in a process of its own; its kubeconfig."""
+def simulated(folder: Path, *, pods: int, churn: float = 20.0) -> Iterator[Path]:
+    """A simulated cluster in a process of its own, with ``churn`` changes a second; its kubeconfig."""
     kubeconfig = folder / "kubeconfig"
-    arguments = ["--port", "0", "--pods", str(pods), "--seed", "3", "--kubeconfig-out", str(kubeconfig)]
+    arguments = ["--port", "0", "--pods", str(pods), "--seed", "3", "--churn", str(churn)]
+    arguments += ["--kubeconfig-out", str(kubeconfig)]
     process = subprocess.Popen([sys.executable, "-m", "krm.simulator", *arguments], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None

@@ -33,7 +33,10 @@ class Both:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     every = ",".join(resource.qualified_plural for resource in RESOURCES)
     folder = tmp_path_factory.mktemp("cluster")
-    with stack.simulated(folder, pods=60) as kubeconfig, stack.served(Path(kubeconfig), resources=every) as url:
+    with (
+        stack.simulated(folder, pods=60, churn=0) as kubeconfig,
+        stack.served(Path(kubeconfig), resources=every) as url,
+    ):
         api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]  # official, untyped
         apis = {
             "core_v1": k8s.CoreV1Api(api),
