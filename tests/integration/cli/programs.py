@@ -126,7 +126,8 @@ def long(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) ->
 @contextmanager
 def demo(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Demo]:
     """A ``krm demo`` on a free port that is ready."""
-    with long(folder, "demo", "--port", "0", *arguments, env=env) as running:
+    # The duration: should the tests be killed, it still ends.
+    with long(folder, "demo", "--port", "0", "--duration", "3600", *arguments, env=env) as running:
         running.until_ready()
         yield running
 
