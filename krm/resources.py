@@ -171,4 +171,4 @@ def find(word: str, among: Iterable[Resource] | None = None) -> Resource:
             return resource
     known = [r.plural for r in resources]
     near = difflib.get_close_matches(wanted, known, n=3) or known
-    raise errors.ConfigError(f"{word!r} is not a resource that KRM knows; did you mean {', '.join(near)}?")
+    raise errors.ConfigError(f"{word[:80]!r} is not a resource that KRM knows; did you mean {', '.join(near)}?")

@@ -125,7 +125,9 @@ def _namespaces(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"namespaces by name, separated by commas ({name!r} is none); leave it unset for all")
+            raise ValueError(
+                f"namespaces by name, separated by commas ({_shorten(name)!r} is none); leave it unset for all"
+            )
     return names
 
 
