@@ -116,6 +116,8 @@ class KrmClient(_Client):
 
     def _connect_with(self, settings: ClientSettings) -> None:
         self._driver = BlockingDriver(settings)
+        # For those who neither close it nor use ``with``: connections end with the client, or with the process.
+        weakref.finalize(self, self._driver.close)
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 
     def __enter__(self) -> Self:

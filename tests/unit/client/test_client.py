@@ -472,6 +472,14 @@ def test_child_connects_anew_after_a_fork(server: canned.Server, krm: Any) -> No
     assert len(server.connections) == 2, "the parent's connection is still its own"
 
 
+def test_client_that_nobody_closes_leaves_nothing_open(server: canned.Server) -> None:
+    server.answer(canned.data({}))
+    code = "import sys, krm_client; krm = krm_client.KrmClient(sys.argv[1], env={}); krm.query('{ a }')"
+    command = [sys.executable, "-W", "error", "-c", code, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_closed_client_refuses(server: canned.Server, krm: Any) -> None:
     server.answer(canned.data({}))
     krm.query("{ a }")
