@@ -16,6 +16,7 @@ from tests.sources import FilledSource, node, pod
 from tests.waiting import wait_until
 
 JSON = {"Content-Type": "application/json"}
+POST = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GOOD = json.dumps({"query": "{ pods { totalCount } }"}).encode()
 
 
@@ -97,7 +98,7 @@ async def test_other_methods_are_refused(api: Running, method: str) -> None:
 
 
 async def test_a_large_body_is_refused_by_its_announced_length(api: Running) -> None:
-    head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
+    head = POST + b"Content-Length: 99999999999\r\n\r\n"
     assert (await api.send(head)).startswith(b"HTTP/1.1 413")
 
 
@@ -214,7 +215,7 @@ async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.Monke
     objects = [pod(f"p-{n:03}", annotations={"n": note}) for n in range(200)]
     async with running(FilledSource({"pods": objects})) as api:
         body = json.dumps({"query": "{ pods { nodes { object } } }"}).encode()
-        head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        head = POST + b"Content-Length: %d\r\n\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1_000)
         writer.write(head % len(body) + body)
         await reader.readexactly(1_000)
