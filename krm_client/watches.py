@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 import weakref
@@ -190,11 +191,34 @@ class _LoopThread:
     def end(self) -> None:
         if self._loop.is_closed():
             return
+        is_outside = threading.current_thread() is not self._thread
+        if is_outside and self._thread.is_alive():
+            with contextlib.suppress(TimeoutError):
+                self.run(_cancel_others(), 2 * _CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        if threading.current_thread() is not self._thread:
+        if is_outside:
             self._thread.join(_CLOSE_S)
         if not self._thread.is_alive():
             self._loop.close()
+
+
+async def _cancel_others() -> None:
+    """What an interrupted close has left running, the reading of the socket above all."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_CLOSE_S)
+
+
+async def _settle() -> None:
+    """End what is left, and give closed connections the turns of the loop in which they let go of their sockets."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _end(loop: _LoopThread, reader: _Reader) -> None:

@@ -236,6 +236,9 @@ def get(
     ] = None,
     form: Annotated[Form, typer.Option("-o", "--output", help="How to print them.")] = Form.TABLE,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Without the line of headings.")] = False,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Go on with a line for each change, until Ctrl-C.")
+    ] = False,
     url: Url = None,
     timeout: Timeout = "10s",
 ) -> int:
@@ -251,6 +254,10 @@ def get(
         where=conditions.where(where or []),
         order=conditions.order(sort_by or []),
     )
+    if watch:
+        from krm.cli.reading import watch as watching
+
+        return watching.run(wanted, form=form, has_headings=not no_headers, url=url, timeout=timeout)
     return getting.run(wanted, form=form, has_headings=not no_headers, url=url, timeout=timeout)
 
 

@@ -11,6 +11,7 @@ import io
 import os
 import select
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -84,11 +85,24 @@ def for_terminal(text: str) -> str:
     return logs.escape(text)
 
 
-def table(rows: list[list[str]]) -> str:
-    """Columns of text, left-aligned, three spaces apart, as kubectl prints them; the first row is the heading."""
-    if not rows:
-        return ""
-    plain = [[" ".join(for_terminal(cell).split("\n")) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in plain) for column in range(len(plain[0]))]
-    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in plain)
-    return "".join(f"{line}\n" for line in lines)
+class Table:
+    """Columns of text, left-aligned, three spaces apart, as kubectl prints them. They only grow with further rows."""
+
+    def __init__(self) -> None:
+        self._widths: list[int] = []
+
+    def text(self, rows: Sequence[Sequence[str]]) -> str:
+        """A line for each row."""
+        plain = [[" ".join(for_terminal(cell).split("\n")) for cell in row] for row in rows]
+        for row in plain:
+            self._widths += [0] * (len(row) - len(self._widths))
+            self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, row, strict=True)]
+        return "".join(
+            "   ".join(cell.ljust(width) for cell, width in zip(row, self._widths, strict=True)).rstrip() + "\n"
+            for row in plain
+        )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A whole table; the first row is the heading."""
+    return Table().text(rows)

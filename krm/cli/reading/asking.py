@@ -59,6 +59,11 @@ class Asker:
                 raise
             return Answered(data=error.partial, errors=tuple(error.errors))
 
+    def watch(self, plural: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
+        """The client's events, until nobody wants more. Raises the client's errors."""
+        with self._client.watch(plural, **arguments) as events:
+            yield from events
+
 
 @contextmanager
 def asker(url: str | None, timeout: str) -> Iterator[Asker]:

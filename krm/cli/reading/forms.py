@@ -40,7 +40,7 @@ def show(found: Sequence[Found], form: Form, *, has_headings: bool, has_namespac
             output.write(_csv(one, has_headings=has_headings))
     else:
         tables = [
-            output.table(_rows(one, form, has_headings, has_namespaces, has_kinds=len(found) > 1))
+            output.table(rows(one, form, has_headings, has_namespaces, has_kinds=len(found) > 1))
             for one in found
             if one.objects
         ]
@@ -77,20 +77,23 @@ def _reference(resource: Resource) -> str:
     return f"{resource.singular}.{resource.group}" if resource.group else resource.singular
 
 
-def _rows(one: Found, form: Form, has_headings: bool, has_namespaces: bool, *, has_kinds: bool) -> list[list[str]]:
+def rows(
+    one: Found, form: Form, has_headings: bool, has_namespaces: bool, *, has_kinds: bool = False
+) -> list[list[str]]:
+    """The cells of a table. ``has_kinds``: names say their kind, because several kinds are shown."""
     printer = kinds.printer(one.resource)
     now = datetime.datetime.now(datetime.UTC)
     is_wide = form is Form.WIDE
     count = len(printer.headings) + (len(printer.wide_headings) if is_wide else 0)
     cells = printer.wide_cells if is_wide and printer.wide_cells else printer.cells
-    rows = [[*printer.headings, *printer.wide_headings][:count]] if has_headings else []
+    lines = [[*printer.headings, *printer.wide_headings][:count]] if has_headings else []
     for item in one.objects:
         row = cells(item, now)[:count]
-        rows.append([f"{_reference(one.resource)}/{row[0]}" if has_kinds else row[0], *row[1:]])
+        lines.append([f"{_reference(one.resource)}/{row[0]}" if has_kinds else row[0], *row[1:]])
     if has_namespaces and one.resource.namespaced:
         names = ["NAMESPACE"] * has_headings + [_namespace(item) for item in one.objects]
-        rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
-    return rows
+        lines = [[name, *row] for name, row in zip(names, lines, strict=True)]
+    return lines
 
 
 def _namespace(item: Object) -> str:

@@ -38,7 +38,7 @@ class _Result:
 
 def run(wanted: Wanted, *, form: Form, has_headings: bool, url: str | None, timeout: str) -> int:
     """Get and print; returns the exit status. Raises ``ConfigError`` and the client's errors."""
-    _check(wanted, form)
+    check(wanted, form)
     result = _Result()
     with asking.asker(url, timeout) as asker:
         for target in wanted.targets:
@@ -59,7 +59,8 @@ def run(wanted: Wanted, *, form: Form, has_headings: bool, url: str | None, time
     return 1 if result.complaints else 0
 
 
-def _check(wanted: Wanted, form: Form) -> None:
+def check(wanted: Wanted, form: Form) -> None:
+    """Refuse with ``ConfigError`` what cannot be meant, before anything is sent."""
     from krm.objects import selectors
 
     names = [name for target in wanted.targets for name in target.names]
@@ -84,29 +85,38 @@ def _check(wanted: Wanted, form: Form) -> None:
 
 
 def _by_list(asker: Asker, target: Target, wanted: Wanted, result: _Result) -> None:
-    resource = target.resource
+    answered, found = listed(asker, target.resource, wanted)
+    result.complaints += answered.complaints
+    if found is not None:
+        result.found.append(found)
+
+
+def listed(
+    asker: Asker, resource: Resource, wanted: Wanted, *, name: str | None = None
+) -> tuple[Answered, Found | None]:
+    """List a kind, with a warning where the answer is old or partial; None where there is no answer."""
     given = {
         "namespace": wanted.namespace if resource.namespaced else None,
+        "name": name,
         "labelSelector": wanted.label_selector,
         "fieldSelector": wanted.field_selector,
         "where": wanted.where,
         "orderBy": wanted.order,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    declared = _in_brackets(f"${name}: {_TYPES.get(name, 'String')}" for name in given)
-    passed = _in_brackets(f"{name}: ${name}" for name in given)
+    given = {argument: value for argument, value in given.items() if value is not None}
+    declared = _in_brackets(f"${argument}: {_TYPES.get(argument, 'String')}" for argument in given)
+    passed = _in_brackets(f"{argument}: ${argument}" for argument in given)
     answered = asker.ask(
         f"query {declared} {{ {resource.list_field}{passed} {{ nodes {{ object }} resourceVersion"
         f" scope {{ complete namespaces }} freshness {{ {asking.FRESHNESS} }} }} }}",
         given,
     )
-    result.complaints += answered.complaints
     connection = answered.data.get(resource.list_field)
     if connection is None:
-        return
+        return answered, None
     _warn(connection["freshness"], connection["scope"], resource)
-    objects = [_whole(node["object"], resource) for node in connection["nodes"]]
-    result.found.append(Found(resource=resource, objects=objects, version=connection.get("resourceVersion") or ""))
+    objects = [whole(node["object"], resource) for node in connection["nodes"]]
+    return answered, Found(resource=resource, objects=objects, version=connection.get("resourceVersion") or "")
 
 
 def _in_brackets(parts: Iterable[str]) -> str:
@@ -136,7 +146,7 @@ def _by_name(asker: Asker, target: Target, wanted: Wanted, result: _Result) -> N
     for index, name in enumerate(target.names):
         single = answered.data.get(f"object{index}")
         if single is not None:
-            objects.append(_whole(single["object"], resource))
+            objects.append(whole(single["object"], resource))
         elif not _failed(answered, f"object{index}"):
             where = f" in namespace {wanted.namespace!r}" if in_namespace else ""
             result.complaints.append(f"{resource.qualified} {name!r} not found{where}")
@@ -149,7 +159,7 @@ def _failed(answered: Answered, name: str) -> bool:
     return any((error.get("path") or [None])[0] == name for error in answered.errors)
 
 
-def _whole(found: Mapping[str, Any], resource: Resource) -> Mapping[str, Any]:
+def whole(found: Mapping[str, Any], resource: Resource) -> Mapping[str, Any]:
     """The object with its kind: inside lists, the API server leaves it out."""
     if "kind" in found and "apiVersion" in found:
         return found

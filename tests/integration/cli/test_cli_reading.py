@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -303,3 +304,20 @@ def test_every_failure_of_the_server_is_one_line_and_never_an_empty_list(status:
     (line,) = done.stderr.splitlines()
     assert words in line
     assert "fault of krm" not in line
+
+
+def test_a_watch_prints_changes_until_it_is_interrupted(short_tmp: Path) -> None:
+    with programs.demo(short_tmp, "--pods", "20", "--churn", "20") as living:
+        process = subprocess.Popen(
+            [*programs.KRM, "get", "pods", "-A", "-w", "-o", "name", "--url", living.url],
+            env=programs.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(60)]  # a list of about 20, and what happens after it
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    assert all(line.startswith("pod/") for line in lines)
+    assert (process.returncode, complaints) == (0, "")
