@@ -164,6 +164,20 @@ async def test_events_that_cannot_be_placed_are_a_gap_that_a_list_closes(
         assert all_live(chain)
 
 
+async def test_a_uid_that_comes_twice_in_a_watch_heals_with_the_next_list(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, pods=ORDINARY) as chain:
+        await chain.ready()
+        ordinary = {key[1] for key in chain.truth()}
+        odd.put(chain.simulation, {"metadata": odd.metadata("twin-a", uid="one")}, "twin-a")
+        await stored(chain, "twin-a")
+        odd.put(chain.simulation, {"metadata": odd.metadata("twin-b", uid="one")}, "twin-b")
+        await wait_until(lambda: counted(chain, "verifier"), IN_TIME_S)  # a list has seen both
+        odd.put(chain.simulation, {"metadata": odd.metadata("later")}, "later")
+        found = await stored(chain, *ordinary, "later")
+        assert len(found.keys() & {"twin-a", "twin-b"}) == 1
+        assert all_live(chain)
+
+
 QUERY = """{ pods(first: 500) { totalCount nodes {
     metadata { name uid resourceVersion generation creationTimestamp labels annotations ownerReferences { uid } }
     spec { priority nodeName containers { name } } status { phase startTime } requests { cpu memory gpu }
