@@ -110,11 +110,16 @@ class TableStore:
         """(uid, record) of every row, in slices, while changes go on: apply the changes since to get a table."""
         cursor = 0
         while True:
-            with translated():
-                cursor, fields = await self._redis.hscan(self.keys.objects, cursor, count=SLICE)
-            yield [(uid.decode(), record) for uid, record in fields.items()]
+            cursor, part = await self.records_from(cursor)
+            yield part
             if cursor == 0:
                 return
+
+    async def records_from(self, cursor: int) -> tuple[int, list[tuple[str, bytes]]]:
+        """One slice of ``records``, and where the next begins; 0 is the beginning, and the end."""
+        with translated():
+            following, fields = await self._redis.hscan(self.keys.objects, cursor, count=SLICE)
+        return int(following), [(uid.decode("utf-8", "replace"), record) for uid, record in fields.items()]
 
     async def last_change(self) -> str:
         """Id of the newest change, "0-0" for none."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from krm.errors import CorruptData, Fenced
+from krm.objects.versions import is_valid
 from krm.store import envelope, scripts
 from krm.store import head as heads
 from krm.store.compression import Compressor
@@ -115,18 +116,17 @@ class Writer(TableStore):
             await self._redis.xadd(self.keys.requests, fields, maxlen=REQUESTS_MAX)
 
     async def positions(self) -> Mapping[str, Position]:
-        """Positions of the stream by scope."""
+        """Positions of the stream by scope; what is damaged is no position."""
         with translated():
-            data = {k.decode(): v.decode() for k, v in (await self._redis.hgetall(self.keys.position)).items()}
-        return {
-            name.removeprefix("end:"): Position(
-                data.get("start:" + name.removeprefix("end:"), ""),
-                end,
-                data.get("epoch:" + name.removeprefix("end:"), ""),
-            )
-            for name, end in data.items()
-            if name.startswith("end:")
-        }
+            data = await self._redis.hgetall(self.keys.position)
+        known = {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in data.items()}
+        found: dict[str, Position] = {}
+        for name, end in known.items():
+            what, _, scope = name.partition(":")
+            start = known.get(f"start:{scope}", "")
+            if what == "end" and is_valid(start) and is_valid(end):
+                found[scope] = Position(start, end, known.get(f"epoch:{scope}", ""))
+        return found
 
 
 class EventWriter(Writer):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -115,8 +115,9 @@ class Verifier(Worker):
 
     async def _verify(self, scope: str, *, full: bool) -> None:
         """Read and install one list; once more where it is hard to believe, or where history went back."""
-        before = (await self._table.list_heads()).get(scope)
-        epoch = await self._epoch(before)
+        heads = await self._heads()
+        before = heads.get(scope)
+        epoch = await self._epoch(newest_history(heads.values()))
         same_history = before is not None and before.epoch == epoch
         known = await self._installed(scope, before) if same_history and not full else {}
         head, taken = await self._read(scope, epoch, before, known)
@@ -149,6 +150,14 @@ class Verifier(Worker):
         table = await self._table.head()
         held = table is not None and any(s.scope == scope and s.listing == name for s in table.scopes)
         return versions if held else {}
+
+    async def _heads(self) -> Mapping[str, ListHead]:
+        """Headers of the installed lists; none where they cannot be read: new ones replace them."""
+        try:
+            return await self._table.list_heads()
+        except errors.CorruptData as error:
+            self._log(logging.WARNING, "the headers of the lists do not decode; lists anew", str(error))
+            return {}
 
     async def _epoch(self, before: ListHead | None) -> str:
         """Identity of the history: uid of the kube-system namespace, where it may be read, and a generation."""
@@ -255,6 +264,11 @@ class Verifier(Worker):
             await self.writer.put_chunk(taken.name, taken.chunks, packed)
             taken.chunks += 1
             taken.pending, taken.pending_bytes = [], 0
+
+
+def newest_history(heads: Iterable[ListHead]) -> ListHead | None:
+    """The list of the newest history: what one scope has found out holds for all, who may be none the wiser."""
+    return max(heads, key=lambda head: int(head.epoch.rpartition("/")[2]), default=None)
 
 
 def _implausible(before: int, now: int) -> bool:

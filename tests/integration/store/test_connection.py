@@ -63,6 +63,7 @@ READS: dict[str, Callable[[TableStore], Awaitable[object]]] = {
     "next_list": lambda table: table.next_list("0-0", block_ms=1),
     "chunk": lambda table: table.chunk("l1", 0),
     "records": _records,
+    "records_from": lambda table: table.records_from(0),
     "last_change": lambda table: table.last_change(),
     "oldest_change": lambda table: table.oldest_change(),
     "changes": lambda table: table.changes("0-0", block_ms=1),
