@@ -200,6 +200,12 @@ def test_versions_compare_as_integers_of_any_size(older: str, later: str) -> Non
     assert scope.now(X) == State("u", later)
 
 
+def test_gap_that_is_told_late_does_not_take_back_what_is_known_to_be_missing() -> None:
+    scope = Scope(listed_at="5", window_start="9", window_end="12")
+    scope.gap("7")
+    assert (scope.window_start, scope.window_end) == ("9", "12")
+
+
 def test_gap_is_told_until_a_list_closes_it() -> None:
     scope = scope_of({}, "100")
     scope.gap("100")
