@@ -91,7 +91,7 @@ class Chain:
         async def unheard(*_: object) -> int:
             return 0
 
-        worker.writer.beat = unheard  # type: ignore[method-assign]
+        worker.writer.beat = unheard  # type: ignore[method-assign, assignment]
         worker.writer.release = unheard  # type: ignore[method-assign, assignment]
         await self.stop(role, kind)
 

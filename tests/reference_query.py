@@ -171,7 +171,7 @@ def _member(spec: Mapping[str, Any], name: str, operand: Any, obj: Object) -> bo
         return not passes(operand, obj)
     values = elements(spec["path"], obj)
     if name == "exists":
-        return any(value is not None for value in values) == operand
+        return bool(any(value is not None for value in values) == operand)
     if name in ("ne", "notIn"):
         opposite = {"ne": "eq", "notIn": "in"}[name]
         return not any(_ANY[opposite](value, operand) for value in values)

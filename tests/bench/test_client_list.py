@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 @pytest.mark.parametrize("pods", [1_000, 10_000])
 def test_listing_all_pods(tmp_path: Path, pods: int) -> None:
     with stack.simulated(tmp_path, pods=pods) as kubeconfig, stack.served(kubeconfig) as url:
-        api = client.CoreV1Api(config.new_client_from_config(str(kubeconfig)))
+        api = client.CoreV1Api(config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]
         krm = KrmClient(url, timeout=120)
         theirs, official_s = timed(lambda: api.list_pod_for_all_namespaces().items, runs=3 if pods <= 1_000 else 1)
         ours, krm_s = timed(lambda: krm.core_v1.list_pod_for_all_namespaces().items, runs=3)

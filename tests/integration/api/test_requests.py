@@ -25,7 +25,7 @@ async def post(api: Running, body: Any, headers: dict[str, str] | None = None) -
     async with api.client.post(f"{api.url}/graphql", data=body, headers=headers or JSON) as answer:
         assert answer.content_type == "application/json"
         found = await answer.json()
-        error = found["errors"][0] if "errors" in found else {"extensions": {"code": ""}, "message": ""}
+        error: Any = found["errors"][0] if "errors" in found else {"extensions": {"code": ""}, "message": ""}
         return answer.status, f"{error['extensions']['code']} {error['message']}"
 
 

@@ -19,7 +19,10 @@ WATCH = "subscription { pods { type object { metadata { name } } resumeToken } }
 
 
 async def opened(api: Running, **more: Any) -> aiohttp.ClientWebSocketResponse:
-    return await api.client.ws_connect(f"{api.url}/graphql", protocols=["graphql-transport-ws"], **more)
+    socket: aiohttp.ClientWebSocketResponse = await api.client.ws_connect(
+        f"{api.url}/graphql", protocols=["graphql-transport-ws"], **more
+    )
+    return socket
 
 
 async def begun(api: Running) -> aiohttp.ClientWebSocketResponse:

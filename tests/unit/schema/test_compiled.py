@@ -115,7 +115,24 @@ async def test_objects_of_other_types_than_promised_are_answered_plainly(seed: i
             assert masked(await ask(source, query, by=by, compiled=True)) == masked(plain), query
 
 
-ODD = [None, 1, 2**63, -(2**63), 2**64 - 1, 1.5, 3.0, True, "x", "", [], [None], ["a"], [{}], {}, {"a": None}]
+ODD: list[Any] = [
+    None,
+    1,
+    2**63,
+    -(2**63),
+    2**64 - 1,
+    1.5,
+    3.0,
+    True,
+    "x",
+    "",
+    [],
+    [None],
+    ["a"],
+    [{}],
+    {},
+    {"a": None},
+]
 LEAVES = {
     "String": ("spec", "nodeName", "nodeName"),
     "Long": ("spec", "terminationGracePeriodSeconds", "terminationGracePeriodSeconds"),
@@ -132,8 +149,9 @@ LEAVES = {
 async def test_every_sort_of_field_is_answered_plainly_where_it_does_not_fit(group: str, key: str, text: str) -> None:
     by = engine()
     for odd in ODD:
-        changed = {"securityContext": {"supplementalGroups": odd}} if key == "hostnames" else {key: odd}
-        source = FilledSource({"pods": [pod("a"), pod("b", **{group: changed})]})
+        changed: dict[str, Any] = {"securityContext": {"supplementalGroups": odd}} if key == "hostnames" else {key: odd}
+        more: dict[str, Any] = {group: changed}
+        source = FilledSource({"pods": [pod("a"), pod("b", **more)]})
         query = f"{{ pods {{ nodes {{ {group} {{ {text} }} }} }} }}"
         plain = await ask(source, query, by=by)
         assert masked(await ask(source, query, by=by, compiled=True)) == masked(plain), odd

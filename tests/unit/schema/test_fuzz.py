@@ -66,12 +66,12 @@ def value(rng: random.Random, type_: Any, depth: int, name: str = "") -> str:
     if type_.name == "Boolean":
         return rng.choice(("true", "false", "null"))
     if hasattr(type_, "values"):
-        return rng.choice(list(type_.values))
+        return str(rng.choice(list(type_.values)))
     return rng.choice(TEXTS)
 
 
 def selection(rng: random.Random, type_: GraphQLObjectType, depth: int) -> str:
-    parts = []
+    parts: list[str] = []
     for name in rng.sample(list(type_.fields), min(len(type_.fields), rng.randint(1, 4))):
         field = type_.fields[name]
         inner: Any = field.type
