@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import ssl
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gql.transport.common.listener_queue import ListenerQueue
+from graphql import ExecutionResult
 from kubernetes import client as k8s
 from websockets.sync.server import ServerConnection
 
@@ -25,6 +28,7 @@ from krm_client import (
     KrmSchemaMismatch,
     KrmTlsError,
     KrmUsageError,
+    subscriptions,
 )
 from krm_client.watches import Watch
 from tests.unit.client.telling import Teller, TellingServer, telling
@@ -303,26 +307,52 @@ def test_watch_does_not_survive_a_fork(server: TellingServer, krm: KrmClient) ->
     assert len(_take(watch, 2)) == 2, "the parent's goes on"
 
 
-def test_slow_reader_bounds_what_waits_and_loses_nothing(server: TellingServer, krm: KrmClient) -> None:
-    sent = []
+async def test_no_more_is_taken_from_the_socket_than_may_wait() -> None:
+    transport = subscriptions._BoundedTransport(url="ws://127.0.0.1:1")
+    transport.listeners[1] = ListenerQueue(1, send_stop=False)
+    event = ExecutionResult(data={})
+    for _ in range(subscriptions._WAITING_EVENTS):
+        await transport._handle_answer("data", 1, event)
+    one_more = asyncio.ensure_future(transport._handle_answer("data", 1, event))
+    done, _ = await asyncio.wait([one_more], timeout=0.05)
+    assert not done
+    transport.taken()
+    await asyncio.wait_for(one_more, 5)
 
+
+async def test_event_that_comes_before_its_listener_is_kept() -> None:
+    transport = subscriptions._BoundedTransport(url="ws://127.0.0.1:1")
+    handling = asyncio.ensure_future(transport._handle_answer("data", 1, ExecutionResult(data={"n": 1})))
+    await asyncio.sleep(0)
+    transport.listeners[1] = listener = ListenerQueue(1, send_stop=False)
+    await asyncio.wait_for(handling, 5)
+    assert (await asyncio.wait_for(listener.get(), 5))[1] == ExecutionResult(data={"n": 1})
+
+
+def test_slow_reader_loses_nothing(server: TellingServer, krm: KrmClient) -> None:
     def many(teller: Teller) -> None:
-        for number in range(5000):
+        for number in range(3000):
             teller.tell("MODIFIED", "p" * 2000, f"t-{number}")
-            sent.append(number)
         teller.wait()
 
     server.play(many)
     watch = krm.watch("pods")
-    next(watch)
-    seen = 1
-    while len(sent) < 1000 and seen < 300:
-        next(watch)
-        seen += 1
-    assert len(sent) < 5000
-    tokens = [watch.resume_token for _ in zip(range(5000 - seen), watch, strict=False)]
-    assert tokens[-1] == "t-4999"
-    assert len(tokens) == 5000 - seen
+    assert [watch.resume_token for _ in zip(range(3000), watch, strict=False)] == [f"t-{n}" for n in range(3000)]
+
+
+async def test_awaited_reader_that_is_far_behind_leaves_no_task(server: TellingServer) -> None:
+    def many(teller: Teller) -> None:
+        for number in range(2000):
+            teller.tell("MODIFIED", "p" * 2000, f"t-{number}")
+
+    server.play(many)
+    before = asyncio.all_tasks()
+    async with AsyncKrmClient(server.url, env={}) as krm, krm.watch("pods") as watch:
+        await anext(watch)
+    left = asyncio.all_tasks() - before
+    if left:
+        await asyncio.wait(left, timeout=5)
+    assert not {task for task in left if not task.done()}
 
 
 def test_reader_that_is_far_behind_can_leave(server: TellingServer, krm: KrmClient) -> None:
