@@ -25,8 +25,8 @@ from krm.store.writing import Writer
 logger = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
-CANCEL_S: Final = 1.0
-CANCEL_TRIES: Final = 5
+CANCEL_S: Final = 0.25
+CANCEL_TRIES: Final = 24
 REPEAT_S: Final = 60.0
 """A failure that goes on is logged once, then at most this often."""
 
@@ -150,14 +150,26 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel ``tasks`` and wait for their end.
 
-    More than once: a library that turns a cancellation which meets its own timeout into an error swallows it, and the
-    task goes on.
+    More than once: before Python 3.12 ``asyncio.wait_for`` swallows a cancellation that comes together with the result
+    that it waits for, and the task goes on. Being cancelled meanwhile does not leave them behind either.
     """
-    pending = {task for task in tasks if not task.done()}
+    ending = set(tasks)
+    pending = {task for task in ending if not task.done()}
+    interrupted = False
     for _ in range(CANCEL_TRIES):
+        if not pending:
+            break
         for task in pending:
             task.cancel()
-        if pending:
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_S)
+        try:
+            await asyncio.wait(pending, timeout=CANCEL_S)
+        except asyncio.CancelledError:
+            interrupted = True
+        pending = {task for task in pending if not task.done()}
     for task in pending:
         logger.error("a task does not end", extra={"task": repr(task)[:200]})
+    for task in ending - pending:
+        if not task.cancelled():
+            task.exception()  # whoever awaited it has been told; asyncio need not complain
+    if interrupted:
+        raise asyncio.CancelledError

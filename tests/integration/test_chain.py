@@ -12,7 +12,7 @@ from tests import chain
 
 @pytest.mark.parametrize("kind", RESOURCES.values(), ids=lambda kind: kind.plural)
 async def test_every_kind_reaches_redis_whole(kind: Resource, redis_url: str, tmp_path: Path) -> None:
-    async with chain.running(redis_url, tmp_path, pods=20, kinds=[kind]) as running:
+    async with chain.running(redis_url, tmp_path, pods=150, kinds=[kind]) as running:
         await running.converged()
         assert running.truth(kind)
         assert await running.stored(kind) == running.truth(kind)

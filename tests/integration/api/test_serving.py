@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -142,10 +143,10 @@ async def test_without_a_table_it_is_healthy_but_not_ready(redis_url: str, free_
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_sigterm_ends_it_without_losing_an_answer(redis_url: str, free_port: int, workers: str) -> None:
     async with serving(redis_url, free_port, {"KRM_WORKERS": workers}) as api:
-        answered, refused = 0, 0
+        answered, refused, resets = 0, 0, 0
 
         async def keep_asking() -> None:
-            nonlocal answered, refused
+            nonlocal answered, refused, resets
             while True:
                 try:
                     assert "freshness" in (await api.ask("{ freshness { state } }"))["data"]
@@ -153,6 +154,13 @@ async def test_sigterm_ends_it_without_losing_an_answer(redis_url: str, free_por
                 except aiohttp.ClientConnectorError:
                     refused += 1  # after the end, and the end only: nothing that was taken was dropped
                     return
+                except aiohttp.ClientOSError as error:
+                    if error.errno != errno.ECONNRESET:
+                        raise
+                    # A connection that was idle when the server ended it: the question was never taken. It is asked
+                    # again, on a new one, as every HTTP client does; an answer cut off would be another error.
+                    resets += 1
+                    assert resets <= 4
 
         asking = [asyncio.create_task(keep_asking()) for _ in range(4)]
         await wait_until(lambda: answered > 20)

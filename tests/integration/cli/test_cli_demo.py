@@ -62,7 +62,7 @@ def test_a_signal_ends_it_with_status_0_and_leaves_nothing(short_tmp: Path, numb
     with programs.demo(short_tmp, "--pods", "20") as running:
         assert not running.nothing_is_left()
         running.process.send_signal(number)
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
         block_until(running.nothing_is_left, 10)
         assert "killed" not in running.complaints
 
@@ -70,7 +70,7 @@ def test_a_signal_ends_it_with_status_0_and_leaves_nothing(short_tmp: Path, numb
 def test_ctrl_c_on_the_terminal_reaches_the_whole_group_and_still_ends_it_in_order(short_tmp: Path) -> None:
     with programs.demo(short_tmp, "--pods", "20") as running:
         os.killpg(running.process.pid, signal.SIGINT)
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
         block_until(running.nothing_is_left, 10)
         assert "starting it again" not in running.complaints
 
@@ -79,7 +79,7 @@ def test_a_signal_during_the_start_ends_it_too(short_tmp: Path) -> None:
     with programs.long(short_tmp, "demo", "--port", "0", "--pods", "20") as running:
         block_until(lambda: "krm api" in running.relatives().values(), 20)
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
         block_until(running.nothing_is_left, 10)
 
 
@@ -94,7 +94,7 @@ def test_a_part_that_does_not_end_is_killed_within_a_bound(short_tmp: Path) -> N
     with programs.demo(short_tmp, "--pods", "20") as running:
         os.kill(running.pid_of("krm streamer"), signal.SIGSTOP)
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
         block_until(running.nothing_is_left, 10)
         assert "streamer did not end in time and was killed" in running.complaints
 
@@ -105,7 +105,7 @@ def test_a_second_signal_ends_the_patience(short_tmp: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         block_until(lambda: "krm api" not in running.relatives().values(), 20)
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
         block_until(running.nothing_is_left, 10)
 
 
@@ -186,7 +186,7 @@ def test_a_given_redis_is_used_and_left_running(short_tmp: Path, redis_url: str)
         assert total(running.url) in range(10, 40)
         assert not list((running.folder / "tmp").iterdir())
         running.process.terminate()
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
