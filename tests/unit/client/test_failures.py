@@ -183,6 +183,15 @@ def test_answer_of_another_form_names_the_field(server: canned.Server, krm: KrmC
     assert raised.value.field == "scope"
 
 
+def test_answer_of_another_type_names_the_field(server: canned.Server, krm: KrmClient) -> None:
+    body = json.loads(canned.listing("pods", []).body)
+    body["data"]["pods"]["scope"]["complete"] = "yes"
+    server.answer(canned.Reply(body=json.dumps(body).encode()))
+    with pytest.raises(KrmSchemaMismatch) as raised:
+        krm.core_v1.list_namespaced_pod(LIST)
+    assert raised.value.field == "complete"
+
+
 def test_more_to_come_without_a_cursor_is_an_error(server: canned.Server, krm: KrmClient) -> None:
     body = json.loads(canned.listing("pods", []).body)
     body["data"]["pods"]["pageInfo"] = {"hasNextPage": True, "endCursor": None}

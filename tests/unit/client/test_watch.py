@@ -320,6 +320,19 @@ async def test_no_more_is_taken_from_the_socket_than_may_wait() -> None:
     await asyncio.wait_for(one_more, 5)
 
 
+async def test_nothing_waits_for_a_reader_that_has_left() -> None:
+    transport = subscriptions._BoundedTransport(url="ws://127.0.0.1:1")
+    transport.listeners[1] = ListenerQueue(1, send_stop=False)
+    event = ExecutionResult(data={})
+    for _ in range(subscriptions._WAITING_EVENTS):
+        await transport._handle_answer("data", 1, event)
+    one_more = asyncio.ensure_future(transport._handle_answer("data", 1, event))
+    await asyncio.sleep(0)
+    transport.leave()
+    await asyncio.wait_for(one_more, 5)
+    await asyncio.wait_for(transport._handle_answer("data", 1, event), 5)
+
+
 async def test_event_that_comes_before_its_listener_is_kept() -> None:
     transport = subscriptions._BoundedTransport(url="ws://127.0.0.1:1")
     handling = asyncio.ensure_future(transport._handle_answer("data", 1, ExecutionResult(data={"n": 1})))
