@@ -38,8 +38,8 @@ servers: dev
 test: servers ## all tests that CI runs
 	$(BIN)/python -m pytest $(SHARED) --dist loadfile -m "not bench and not faults" $(TESTS) $(ARGS)
 
-.PHONY: check format-check lint types imports unit
-check: format-check lint types imports unit ## format, lint, types, import contracts, unit tests with coverage
+.PHONY: check format-check lint types imports unit coverage
+check: format-check lint types imports unit coverage ## format, lint, types, import contracts, unit tests, coverage of what decides
 format-check: dev
 	$(BIN)/ruff format --check .
 lint: dev
@@ -48,11 +48,15 @@ types: dev
 	$(BIN)/mypy
 imports: dev
 	$(BIN)/lint-imports
-# The coverage counts the tests of the store against a real Redis too: without one there is little to see of it.
-# Traced code is five times slower: generated histories are fewer here, make test has them all.
+# Generated cases are fewer here: make test has them all.
 unit: dev
-	KRM_TEST_CASES=$(or $(KRM_TEST_CASES),4000) $(BIN)/python -m pytest -q $(SHARED) -m "not bench and not faults" tests/unit $(wildcard tests/integration/store) \
-		--cov --cov-report=term-missing:skip-covered
+	KRM_TEST_CASES=$(or $(KRM_TEST_CASES),2000) $(BIN)/python -m pytest -q $(SHARED) --dist loadfile -m "not bench and not faults" \
+		tests/unit/test_*.py tests/unit/kube tests/unit/workers tests/unit/cli $(ARGS)
+# The coverage counts the tests of the store against a real Redis too: without one there is little to see of it.
+coverage: dev
+	KRM_TEST_CASES=$(or $(KRM_TEST_CASES),1000) $(BIN)/python -m pytest -q $(SHARED) -m "not bench and not faults" \
+		tests/unit/test_merge.py tests/unit/objects tests/unit/store tests/unit/workers tests/unit/schema/test_models.py \
+		$(wildcard tests/integration/store) --cov --cov-report=term-missing:skip-covered
 
 .PHONY: bench
 bench: dev ## side-by-side benchmarks as a table of ratios

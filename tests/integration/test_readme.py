@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ import pytest
 from krm_client import KrmClient
 from tests import servers
 from tests.servers import Demo
+from tests.waiting import block_until
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ADDRESS: Final = "http://127.0.0.1:8000"
@@ -33,7 +35,17 @@ COMMANDS: Final = [line for block in blocks("sh") for line in block.splitlines()
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
     with servers.start_demo("--pods", "100", "--seed", "1") as running:
+        # On a machine that is short of everything the demo says what is there before all of it is.
+        block_until(lambda: is_ready(running.url), 60)
         yield running
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("query", blocks("graphql"))
