@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, Unpack, overload
 
+from krm_client.call_arguments import ListArguments, WatchArguments
 from krm_client.errors import KrmUsageError
 from krm_client.facade import FACADES, Facade, FacadeMethod
-from krm_client.operations import Following, ListArguments, Operation, Operations, WatchArguments
+from krm_client.operations import Following, Operation, Operations
 from krm_client.rehydration import rehydrate
 from krm_client.sessions import AwaitedDriver, BlockingDriver
 from krm_client.settings import ClientSettings

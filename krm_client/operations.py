@@ -6,20 +6,18 @@ generator that a driver runs.
 
 from __future__ import annotations
 
-import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Generic, TypeVar, Unpack, cast
 
 import msgspec
 
-from krm_client import answers, documents, errors, registry, selection
-from krm_client.answers import Answer, GraphQLError
+from krm_client import answers, call_arguments, documents, envelopes, errors, registry, selection
+from krm_client.answers import Answer
+from krm_client.call_arguments import ListArguments, WatchArguments
 from krm_client.calls import Call, Policy, Timeouts, exchange
 from krm_client.documents import Document
-from krm_client.errors import KrmUsageError
 from krm_client.freshness import Freshness
 from krm_client.models import lazy, objects
 from krm_client.registry import ClientResource
@@ -54,55 +52,6 @@ class Listed:
     version: str | None
     following: str | None
     """Cursor of the next page, None at the end."""
-
-
-class _PageInfo(msgspec.Struct):
-    hasNextPage: bool  # noqa: N815 (GraphQL's names)
-    endCursor: str | None = None  # noqa: N815
-
-
-class _Scope(msgspec.Struct):
-    complete: bool
-    namespaces: list[str] | None = None
-
-
-class ListArguments(TypedDict, total=False):
-    """Arguments of ``list`` beside the resource; each may be left out."""
-
-    fields: Sequence[str]
-    """Paths like ``spec.containers[*].image``; only these are fetched. Left out: whole objects."""
-    namespace: str | None
-    namespaces: Sequence[str] | None
-    name: str | None
-    label_selector: str | None
-    field_selector: str | None
-    where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-    """A ``Filter`` like ``{"path": "status.phase", "eq": "Running"}``; several are "and"."""
-    order_by: Any
-    """A path, ``-path`` for descending, or ``{"path", "direction"}``; or several of them."""
-    limit: int | None
-    max_staleness: str | float | timedelta | None
-    """Text like ``30s``, or seconds."""
-    min_resource_version: str | None
-
-
-class WatchArguments(TypedDict, total=False):
-    """Arguments of ``watch`` beside the resource; each may be left out."""
-
-    namespace: str | None
-    namespaces: Sequence[str] | None
-    name: str | None
-    label_selector: str | None
-    field_selector: str | None
-    where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-    max_staleness: str | float | timedelta | None
-    min_resource_version: str | None
-    resume_token: str | None
-    """Of an earlier watch with the same arguments: go on after its last event."""
-    timeout_seconds: float | None
-    """End after this time; left out: never."""
-    patience: float
-    """Seconds to try to come back after a connection broke; 60 unless told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +92,7 @@ class Operations:
 
         def start() -> Call[Any]:
             answer = yield from exchange(document, self.policy)
-            every = _single_field_of(answer, document.field, list[Freshness])
+            every = envelopes.field_of(answer, document.field, list[Freshness])
             if resource is None:
                 return every
             if len(every) != 1:
@@ -154,11 +103,11 @@ class Operations:
 
     def objects(self, resource: str, **given: Unpack[ListArguments]) -> Operation[list[Any]]:
         """Official objects of a list, whole or with ``fields`` only."""
-        kind = _resource_of(resource)
-        _refuse_unknown("list", given, ListArguments)
+        kind = call_arguments.resource_of(resource)
+        call_arguments.refuse_unknown("list", given, ListArguments)
         fields = given.get("fields")
         chosen = None if fields is None else selection.select(kind.model, fields)
-        arguments = _list_arguments(given)
+        arguments = call_arguments.of_list(given)
         operation = self.listing(kind, arguments, chosen=chosen)
 
         def start() -> Call[list[Any]]:
@@ -168,9 +117,9 @@ class Operations:
 
     def watching(self, resource: str, **given: Unpack[WatchArguments]) -> Following:
         """Follow a kind."""
-        kind = _resource_of(resource)
-        _refuse_unknown("watch", given, WatchArguments)
-        arguments = _list_arguments(cast("ListArguments", given))
+        kind = call_arguments.resource_of(resource)
+        call_arguments.refuse_unknown("watch", given, WatchArguments)
+        arguments = call_arguments.of_list(cast("ListArguments", given))
         return Following(
             kind=kind,
             document=documents.watch_document(kind, {"cluster": self._settings.cluster, **arguments}),
@@ -252,13 +201,13 @@ class Operations:
     ) -> Listed:
         if chosen is not None:
             shape = objects.shape_of_single(kind.model)
-            connection = _connection_of(answer, kind.list_field, shape.struct)
+            connection = envelopes.connection_of(answer, kind.list_field, shape.struct)
             items = [lazy.make_partial(struct, chosen.paths) for struct in connection.nodes]
         elif raw:
-            connection = _connection_of(answer, kind.list_field, _node(msgspec.Raw))
+            connection = envelopes.connection_of(answer, kind.list_field, envelopes.node(msgspec.Raw))
             items = [node.object for node in connection.nodes]
         else:
-            connection, items = _whole_items(answer, kind, eager=self._eager)
+            connection, items = envelopes.whole_items(answer, kind, eager=self._eager)
         if whole_cluster and not connection.scope.complete and not self._settings.partial:
             raise _only_some_namespaces(kind, connection.scope)
         info = connection.pageInfo
@@ -268,7 +217,7 @@ class Operations:
         return Listed(items=items, version=connection.resourceVersion, following=following)
 
     def _one(self, answer: Answer, kind: ClientResource, name: str, *, raw: bool) -> Any:
-        found = _single_field_of(answer, kind.single_field, _node(msgspec.Raw) | None)
+        found = envelopes.field_of(answer, kind.single_field, envelopes.node(msgspec.Raw) | None)
         if found is None:
             raise errors.KrmNotFound(
                 f'{kind.qualified_plural} "{name}" not found',
@@ -280,98 +229,7 @@ class Operations:
         return objects.single(shape, found.object, kind=kind.kind, api_version=kind.api_version)
 
 
-def _refuse_unknown(method: str, given: Mapping[str, Any], known: Any) -> None:
-    unknown = given.keys() - known.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
-
-
-def _list_arguments(given: ListArguments) -> dict[str, Any]:
-    namespaces = given.get("namespaces")
-    return {
-        "namespace": given.get("namespace"),
-        "namespaces": None if namespaces is None else list(namespaces),
-        "name": given.get("name"),
-        "labelSelector": given.get("label_selector"),
-        "fieldSelector": given.get("field_selector"),
-        "where": documents.where_argument(given.get("where")),
-        "orderBy": documents.order_argument(given.get("order_by")),
-        "first": given.get("limit"),
-        "maxStaleness": _duration(given.get("max_staleness")),
-        "minResourceVersion": given.get("min_resource_version"),
-    }
-
-
-def _resource_of(name: str) -> ClientResource:
-    found = registry.find(name)
-    if found is None:
-        known = ", ".join(resource.plural for resource in registry.RESOURCES)
-        raise KrmUsageError(f"{name!r} is not one of {known}; other kinds are read with query()")
-    return found
-
-
-def _duration(value: str | float | timedelta | None) -> str | None:
-    """Text as it is; numbers are seconds."""
-    if value is None or isinstance(value, str):
-        return value
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    return f"{round(seconds * 1000)}ms"
-
-
-@functools.lru_cache(maxsize=64)
-def _node(inner: Any) -> Any:
-    return msgspec.defstruct("Node", [("object", inner)], gc=False)
-
-
-@functools.lru_cache(maxsize=64)
-def _envelope(field: str, inner: Any) -> Callable[[bytes], Any]:
-    data = msgspec.defstruct("Data", [(field, inner)])
-    envelope = msgspec.defstruct("Envelope", [("data", data), ("errors", list[GraphQLError] | None, None)])
-    return msgspec.json.Decoder(envelope).decode
-
-
-@functools.lru_cache(maxsize=64)
-def _connection(node: Any) -> Any:
-    return msgspec.defstruct(
-        "Connection",
-        [("resourceVersion", str | None), ("pageInfo", _PageInfo), ("scope", _Scope), ("nodes", list[node])],
-    )
-
-
-def _single_field_of(answer: Answer, field: str, inner: Any) -> Any:
-    """The value of the one field that was asked for. Any error that the server reports is raised, data or not."""
-    body = answers.typed(answer, _envelope(field, inner))
-    if body.errors:
-        raise answers.errors_of(body.errors)
-    return getattr(body.data, field)
-
-
-def _connection_of(answer: Answer, field: str, node: Any) -> Any:
-    return _single_field_of(answer, field, _connection(node))
-
-
-def _whole_items(answer: Answer, kind: ClientResource, *, eager: bool) -> tuple[Any, list[Any]]:
-    """Whole objects, decoded in one pass; one by one if any does not fit its model's types."""
-    shape = objects.shape_of_items(kind.model, eager=eager)
-    try:
-        connection = _connection_of(answer, kind.list_field, _node(shape.struct))
-    except errors.KrmSchemaMismatch as mismatch:
-        if answer.status != 200:
-            raise
-        connection = _by_item(answer, kind, mismatch)
-        return connection, [objects.from_json(shape, node.object) for node in connection.nodes]
-    make = shape.make
-    return connection, [make(node.object) for node in connection.nodes]
-
-
-def _by_item(answer: Answer, kind: ClientResource, mismatch: Exception) -> Any:
-    try:
-        return _connection_of(answer, kind.list_field, _node(msgspec.Raw))
-    except errors.KrmSchemaMismatch:
-        raise mismatch from None
-
-
-def _only_some_namespaces(kind: ClientResource, scope: _Scope) -> Exception:
+def _only_some_namespaces(kind: ClientResource, scope: envelopes.Scope) -> Exception:
     allowed = ", ".join(scope.namespaces or []) or "none"
     return errors.KrmForbidden(
         f'{kind.qualified_plural} is forbidden: cannot list resource "{kind.plural}" in API group "{kind.group}" '
