@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("pods", [1_000, 10_000])
 def test_listing_all_pods(tmp_path: Path, pods: int) -> None:
-    with stack.simulated(tmp_path, pods=pods) as kubeconfig, stack.served(kubeconfig) as url:
+    with stack.simulated(tmp_path, pods=pods, churn=0) as kubeconfig, stack.served(kubeconfig) as url:
         api = client.CoreV1Api(config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]
         krm = KrmClient(url, timeout=120)
         theirs, official_s = timed(lambda: api.list_pod_for_all_namespaces().items, runs=3 if pods <= 1_000 else 1)
