@@ -171,8 +171,9 @@ def start_demo(*options: str, krm: Path | None = None) -> Iterator[Demo]:
         printed = (folder / "log").read_text()
         if process.poll() is not None:
             raise ServerFailedError(printed[-2000:])
-        found = re.search(r"http://127\.0\.0\.1:[1-9]\d*", printed)
-        return found.group() if found else None
+        # The log has addresses too; the one that people are told comes when there is something to see.
+        found = re.search(r"in a browser +(http://127\.0\.0\.1:[1-9]\d*)", printed)
+        return found.group(1) if found else None
 
     try:
         yield Demo(process=process, url=block_until(shown, _DEMO_START_S, "krm demo says where its API is") or "")

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -36,16 +35,14 @@ COMMANDS: Final = [line for block in blocks("sh") for line in block.splitlines()
 def demo() -> Iterator[Demo]:
     with servers.start_demo("--pods", "100", "--seed", "1") as running:
         # On a machine that is short of everything the demo says what is there before all of it is.
-        block_until(lambda: is_ready(running.url), 60)
+        block_until(lambda: is_synced(running.url), 60)
         yield running
 
 
-def is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def is_synced(url: str) -> bool:
+    with KrmClient(url) as krm:
+        every = krm.query("{ freshness { state } }")["freshness"]
+    return {one["state"] for one in every} == {"SYNCED"}
 
 
 @pytest.mark.parametrize("query", blocks("graphql"))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 _TIMEOUT_S: Final = 1.0
 _QUERY: Final = b'{"query": "{ freshness { resource state reason } }"}'
-_UNDECIDED: Final = frozenset({"NOT_READY", "HISTORY_RESET"})
+_UNDECIDED: Final = frozenset({"NOT_READY", "CATCHING_UP", "HISTORY_RESET"})
 
 
 @dataclass(frozen=True, kw_only=True)

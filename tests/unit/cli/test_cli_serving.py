@@ -81,6 +81,7 @@ def test_a_start_that_takes_long_says_once_what_it_waits_for(
     ("answer", "standing"),
     [
         ({"data": {"freshness": [{"resource": "pods", "state": "SYNCED", "reason": None}]}}, True),
+        ({"data": {"freshness": [{"resource": "pods", "state": "CATCHING_UP", "reason": None}]}}, False),
         ({"data": {"freshness": [{"resource": "pods", "state": "HISTORY_RESET", "reason": None}]}}, False),
         ({"data": {"freshness": []}}, False),
         ({"data": None}, False),
