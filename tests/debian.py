@@ -106,11 +106,13 @@ def _run(command: Sequence[str], *, cwd: Path | None = None) -> str:
 
 
 def _install(package: str) -> None:
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+    # Another package manager of this machine may be at work just now.
+    apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
+    install = [*apt, "install", "-y", "--no-install-recommends", package]
     try:
         _run(install)
     except UnavailableError:  # mostly: the package lists are missing or old
-        _run(["apt-get", "update", "-q"])
+        _run([*apt, "update"])
         _run(install)
 
 
