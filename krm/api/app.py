@@ -17,12 +17,12 @@ from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from krm.api import bodies, home, metrics
+from krm.api import bodies, frames, home, metrics
 from krm.api.bodies import Refusal
 from krm.api.headers import Headers
 from krm.api.hosts import Hosts
 from krm.api.sockets import Socket
-from krm.errors import Code
+from krm.errors import Code, KrmError
 from krm.schema import build
 from krm.schema.context import Context
 from krm.schema.engine import Engine, entry
@@ -97,6 +97,33 @@ class Api:
             is_compiled=True,
         )
 
+    async def frames(self, request: Request) -> Response:
+        """``GET /frames/{resource}``"""
+        caller = self.caller(request)
+        try:
+            self._enter(caller)
+        except Refusal as refusal:
+            return frames.refused(refusal)
+        stream: frames.Stream | None = None
+        try:
+            given = frames.question(request.query_params)
+            bounds = frames.Bounds(self.settings.query_timeout_s, self.settings.max_response)
+            stream = await frames.opened(self._context(), request.path_params["resource"], given, bounds)
+        except KrmError as error:
+            answer = frames.refused(error)
+            self.metrics.count_errors([answer.code])
+            return answer
+        finally:
+            if stream is None:
+                self._leave(caller)
+        odd = stream.odd
+
+        def done() -> None:
+            self._leave(caller)
+            self.metrics.count_odd(odd.count)
+
+        return frames.FrameResponse(stream, done)
+
     async def socket(self, websocket: WebSocket) -> None:
         """The WebSocket of ``/graphql``."""
         await Socket(websocket, self.engine, self._context, self.metrics.count).run()
@@ -157,6 +184,7 @@ def create(settings: Settings, source: metrics.Observed) -> FastAPI:
     app.add_route("/graphql", api.graphql, methods=["POST"])
     app.add_route("/graphql", api.graphiql, methods=["GET"])
     app.router.routes.append(WebSocketRoute("/graphql", api.socket))
+    app.add_route("/frames/{resource}", api.frames, methods=["GET"])
     app.add_route("/healthz", api.healthz, methods=["GET"])
     app.add_route("/readyz", api.readyz, methods=["GET"])
     app.add_route("/metrics", api.metrics_text, methods=["GET"])
@@ -190,6 +218,10 @@ def refused(refusal: Refusal) -> Response:
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
+    if request.url.path.startswith("/frames/"):
+        return frames.Refused(
+            Code.BAD_REQUEST, "frames are at GET /frames/{resource}", error.status_code, error.headers
+        )
     if request.url.path == "/graphql" and error.status_code == 405:
         return refused(Refusal(405, "queries are sent by POST", headers={"Allow": "GET, POST"}))
     return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)

@@ -69,4 +69,6 @@ def route(scope: Scope) -> str:
     path = str(scope["path"])
     if path in _ROUTES:
         return path
+    if path.startswith("/frames/"):
+        return "/frames"
     return "/static" if path.startswith("/static/") else "other"

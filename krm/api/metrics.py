@@ -53,6 +53,11 @@ class Metrics:
         self._fallbacks = Counter(
             "krm_plain_fallbacks", "Lists with an object that is not as its type says.", registry=self._registry
         )
+        self._odd = Counter(
+            "krm_odd_values",
+            "Values that are not of the sort that their kind says, answered as null.",
+            registry=self._registry,
+        )
         self._registry.register(_Resources(source))
 
     def observe(self, route: str, status: int, seconds: float) -> None:
@@ -70,6 +75,11 @@ class Metrics:
         self.count_errors(answer.codes)
         if answer.fallbacks:
             self._fallbacks.inc(answer.fallbacks)
+
+    def count_odd(self, number: int) -> None:
+        """Count values that were answered as null."""
+        if number:
+            self._odd.inc(number)
 
     def text(self) -> bytes:
         """The exposition."""

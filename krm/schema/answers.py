@@ -156,7 +156,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
 
 
 def list_query(context: Context, resource: Resource, given: Mapping[str, Any]) -> lists.ListQuery:
-    """What the arguments of a list field mean. Raises ``AnswerError``."""
+    """What the arguments of a list field mean; filter and orders may be plain data too. Raises ``AnswerError``."""
     where = given.get("where")
     order_by = given.get("order_by")
     return lists.parse(
@@ -168,7 +168,7 @@ def list_query(context: Context, resource: Resource, given: Mapping[str, Any]) -
         field_selector=given.get("field_selector"),
         first=given.get("first"),
         after=given.get("after"),
-        where=None if where is None else common.filter_spec(where),
+        where=common.filter_spec(where) if isinstance(where, common.Filter) else where,
         order_by=None if order_by is None else [order_spec(order) for order in order_by],
         relations=relations.target,
         max_rows=context.max_rows,
@@ -213,8 +213,10 @@ def check_namespaces(resource: Resource, scope: Scope, asked: frozenset[str] | N
         raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural} in the namespace {refused[0]}")
 
 
-def order_spec(order: common.Order) -> dict[str, Any]:
+def order_spec(order: common.Order | Mapping[str, Any]) -> Mapping[str, Any]:
     """An order as the plain mapping that ``krm.query.orders`` reads."""
+    if not isinstance(order, common.Order):
+        return order
     return {"path": order.path, "direction": (order.direction or common.Direction.ASC).value}
 
 

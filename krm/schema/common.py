@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from enum import Enum
 from typing import Any, Final
 
 import strawberry
 from strawberry import UNSET
+from strawberry.utils.str_converters import to_camel_case
 
 from krm.schema.scalars import JSON, DateTime, Long, Quantity
 
@@ -218,3 +220,12 @@ def filter_spec(given: Filter) -> dict[str, Any]:
         if part is not UNSET:
             spec[member] = None if part is None else filter_spec(part)
     return spec
+
+
+def as_json(value: Any) -> Any:
+    """One of the types above as GraphQL answers it, with all its fields."""
+    if isinstance(value, Enum):
+        return value.value
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {to_camel_case(each.name): as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}

@@ -112,7 +112,7 @@ class Engine:
         except AnswerError as error:
             yield self.refusal(error.code, str(error))
         except KrmError as error:
-            failed = self._masked(error, None)
+            failed = _masked(error, None)
             yield self._refused(Code.INTERNAL, [failed])
         finally:
             close = getattr(source, "aclose", None)
@@ -165,39 +165,17 @@ class Engine:
         if result.data is None and errors and all(error.path is None for error in errors):
             # Variables that do not fit their types: nothing was executed.
             return self._refused(Code.GRAPHQL_VALIDATION, [self._located(e, Code.GRAPHQL_VALIDATION) for e in errors])
-        entries = [self._field_error(error) for error in errors[:MAX_ERRORS]]
+        entries = [failure(error.original_error or error, error.path) for error in errors[:MAX_ERRORS]]
         codes = tuple(e["extensions"]["code"] for e in entries)
         try:
             parts = context.filled(_body(result.data, entries))
         except (orjson.JSONEncodeError, RecursionError) as error:
-            shown = [*entries, self._masked(error, None)]
+            shown = [*entries, _masked(error, None)]
             return Answer(status=200, parts=[_body(None, shown)], codes=(*codes, Code.INTERNAL))
         if sum(map(len, parts)) > context.max_response:
             refusal = too_large(context.max_response)
             return Answer(status=200, parts=[_body(None, [entry(refusal.code, str(refusal))])], codes=(refusal.code,))
         return Answer(status=200, parts=parts, codes=codes, fallbacks=context.fallbacks)
-
-    def _field_error(self, error: GraphQLError) -> dict[str, Any]:
-        cause = error.original_error
-        if isinstance(cause, AnswerError):
-            return entry(cause.code, str(cause), path=error.path, details=cause.details)
-        if isinstance(cause, TimeoutError):
-            return entry(Code.TIMEOUT, "no answer in time", path=error.path)
-        if isinstance(cause, StoreUnreachable | StoreRefused):
-            return self._masked(cause, error.path, Code.NOT_READY, "Redis cannot be asked at the moment")
-        return self._masked(cause or error, error.path)
-
-    def _masked(
-        self,
-        cause: BaseException,
-        path: list[str | int] | None,
-        code: Code = Code.INTERNAL,
-        what: str = "internal error",
-    ) -> dict[str, Any]:
-        """What says nothing of the cause; the log does, under the same trace id."""
-        trace = secrets.token_hex(8)
-        log.error("a field failed", exc_info=cause, extra={"trace": trace, "path": path})
-        return entry(code, f"{what}, trace {trace}", path=path, details={"trace": trace})
 
     def _located(self, error: GraphQLError, code: Code) -> dict[str, Any]:
         message = error.message.partition(" Did you mean")[0] if self._hides else error.message
@@ -215,6 +193,29 @@ class Engine:
 
     def _refused(self, code: Code, entries: list[dict[str, Any]]) -> Answer:
         return Answer(status=400, parts=[orjson.dumps({"errors": entries})], codes=(code,))
+
+
+def failure(cause: BaseException, path: list[str | int] | None = None) -> dict[str, Any]:
+    """What went wrong at a field, as far as it is for others to know."""
+    if isinstance(cause, AnswerError):
+        return entry(cause.code, str(cause), path=path, details=cause.details)
+    if isinstance(cause, TimeoutError):
+        return entry(Code.TIMEOUT, "no answer in time", path=path)
+    if isinstance(cause, StoreUnreachable | StoreRefused):
+        return _masked(cause, path, Code.NOT_READY, "Redis cannot be asked at the moment")
+    return _masked(cause, path)
+
+
+def _masked(
+    cause: BaseException,
+    path: list[str | int] | None,
+    code: Code = Code.INTERNAL,
+    what: str = "internal error",
+) -> dict[str, Any]:
+    """What says nothing of the cause; the log does, under the same trace id."""
+    trace = secrets.token_hex(8)
+    log.error("a field failed", exc_info=cause, extra={"trace": trace, "path": path})
+    return entry(code, f"{what}, trace {trace}", path=path, details={"trace": trace})
 
 
 def entry(
