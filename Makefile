@@ -64,7 +64,7 @@ bench: dev ## side-by-side benchmarks as a table of ratios
 
 .PHONY: faults
 faults: dev ## faults, load and fuzzing, an hour at most; FAULTS_SCALE=full is the long one
-	$(BIN)/python -m pytest -q -s -m faults tests/faults $(ARGS)
+	$(BIN)/python -m pytest -q $(SHARED) -m faults tests/faults $(ARGS)
 
 .PHONY: format
 format: dev ## rewrite the code as make check wants it

@@ -146,7 +146,7 @@ async def _streamed(table: TableStore, codec: Codec) -> pd.DataFrame:
             break
         after = f"({part[-1][0].decode()}"
         for _, fields in part:
-            event = {b"A": "ADDED", b"M": "MODIFIED", b"D": "DELETED"}.get(fields[b"t"])
+            event = {b"A": "ADDED", b"M": "MODIFIED", b"D": "DELETED"}.get(fields.get(b"t", b""))
             if event is not None:
                 row = codec.decode(fields[b"r"])
                 cells.append(_cells(codec, row, "streamed") | {"event": event})

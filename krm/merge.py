@@ -10,7 +10,9 @@ a key whose uid changes is one object gone and another one come.
 
 Events at or below L are spent: the list has seen whatever they told. Only then are they dropped, tombstones among
 them; never by age or number. So a deletion that was seen hides the object until a list newer than it is installed,
-and a deletion that was missed ends with the next list.
+and a deletion that was missed ends with the next list. While lists fail for long, old events are *folded* into what
+the list said: that changes no row, and a list that is older than what is folded is then refused, as it could not be
+held against the events that it lacks.
 
 Versions are compared as integers of any size (``krm.objects.versions``), inside one resource. This module does no I/O
 and knows no clock.
@@ -22,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from krm.objects.versions import newer
+from krm.objects.versions import latest, newer
 
 Key = tuple[str, str]
 """(namespace, name)"""
@@ -77,6 +79,8 @@ class Scope:
     listed_at: str = ""
     events: dict[Key, list[Event]] = field(default_factory=dict)
     """Of each key its unspent events, oldest first, versions rising."""
+    folded_to: str = ""
+    """``listed`` holds the events up to here, too; not above ``listed_at`` where nothing is folded."""
     window_start: str = ""
     window_end: str = ""
 
@@ -94,7 +98,7 @@ class Scope:
         if newer(event.version, self.window_end):
             self.window_end = event.version
         seen = self.events.get(key)
-        if not newer(event.version, seen[-1].version if seen else self.listed_at):
+        if not newer(event.version, seen[-1].version if seen else latest(self.listed_at, self.folded_to)):
             return False
         if seen is None:
             self.events[key] = [event]
@@ -113,11 +117,11 @@ class Scope:
         self.bookmark(resumed_at)
 
     def install(self, listed: Mapping[Key, State], listed_at: str) -> Prediction | None:
-        """Install a whole list: spent events go. None for a list that is older than the installed one: refused.
+        """Install a whole list: spent events go. None for one that is older than the installed or than what is folded.
 
         Gives what was predicted of that list, for the audit.
         """
-        if newer(self.listed_at, listed_at):
+        if newer(latest(self.listed_at, self.folded_to), listed_at):
             return None
         spent: dict[Key, Event] = {}
         for key, seen in list(self.events.items()):
@@ -130,6 +134,25 @@ class Scope:
         prediction = Prediction(self.listed, spent)
         self.listed, self.listed_at = listed, listed_at
         return prediction
+
+    def fold(self, up_to: str) -> int:
+        """Fold the events up to a version into ``listed``; how many events are left. No row changes by it."""
+        table, left = dict(self.listed), 0
+        for key, seen in list(self.events.items()):
+            unspent = [event for event in seen if newer(event.version, up_to)]
+            left += len(unspent)
+            if len(unspent) == len(seen):
+                continue
+            newest = seen[len(seen) - len(unspent) - 1]
+            if newest.deleted:
+                table.pop(key, None)
+            else:
+                table[key] = State(newest.uid, newest.version)
+            self.events[key] = unspent
+            if not unspent:
+                del self.events[key]
+        self.listed, self.folded_to = table, latest(self.folded_to, up_to)
+        return left
 
     @property
     def contiguous(self) -> bool:

@@ -31,6 +31,10 @@ end
 """
 
 _LOSE: Final = """
+-- Whether an entry of the log is as a streamer writes it; nothing can be told of another.
+local function readable(f)
+  return #f == 12 and f[3] == 's' and f[5] == 'e' and f[7] == 'v' and string.match(f[8], '^[1-9]%d*$')
+end
 -- Events went before they were spent: W0 moves behind them, and the log says so. lost: scope -> last version, epoch.
 local function lose(events, position, lost)
   for scope, last in pairs(lost) do
@@ -127,7 +131,7 @@ if length > most then
   local lost = {}
   for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', surplus)) do
     local f = entry[2]
-    lost[f[4]] = {version = f[8], epoch = f[6]}
+    if readable(f) then lost[f[4]] = {version = f[8], epoch = f[6]} end
   end
   redis.call('XTRIM', KEYS[2], 'MAXLEN', '=', length - surplus)
   lose(KEYS[2], KEYS[3], lost)
@@ -141,18 +145,21 @@ TRIM: Final = (
     + _NEWER
     + _LOSE
     + """
--- KEYS fence, events, position; ARGV holder, most, cursor, then scope, epoch, L, ... of the table. Drops leading
--- entries, up to the cursor of their reader, that an installed list has seen, those of an older history, and those of
--- scopes that the table does not have. How many it dropped.
+-- KEYS fence, events, position; ARGV holder, most, cursor, ms of its oldest list, then scope, epoch, L, ... of the
+-- table. Drops leading entries, up to the cursor of their reader, that an installed list has seen, those of an older
+-- history, and those of scopes that the table does not have. How many it dropped.
 if not hold('streamer', ARGV[1]) then return redis.error_reply('KRMFENCED streamer') end
 local listed, epochs, lost = {}, {}, {}
-for i = 4, #ARGV, 3 do epochs[ARGV[i]] = ARGV[i + 1] listed[ARGV[i]] = ARGV[i + 2] end
+for i = 5, #ARGV, 3 do epochs[ARGV[i]] = ARGV[i + 1] listed[ARGV[i]] = ARGV[i + 2] end
 local entries = redis.call('XRANGE', KEYS[2], '-', ARGV[3], 'COUNT', ARGV[2])
 local spent = 0
 for _, entry in ipairs(entries) do
   local f = entry[2]
   local scope, epoch, version = f[4], f[6], f[8]
-  if not listed[scope] then
+  if not readable(f) then
+    -- Whatever it was, lists that began after it have seen it.
+    if tonumber(string.match(entry[1], '^%d+')) >= tonumber(ARGV[4]) then break end
+  elseif not listed[scope] then
     lost[scope] = {version = version, epoch = epoch}
   elseif epoch == epochs[scope] then
     if newer(version, listed[scope]) then break end

@@ -36,6 +36,8 @@ OWN_KEYS: Final[Mapping[Role, Mapping[str, str]]] = {
     "aggregator": {"table": "hash", "objects": "hash", "changes": "stream", "drift": "stream"},
 }
 """The keys that each role looks after, with their types."""
+UNREADABLE: Final = "?"
+"""Type of an entry of the log that is not as a streamer writes it: whatever event it may have been is not known."""
 BATCH: Final = 256
 """Operations in one script call: few enough that it holds up nobody."""
 
@@ -51,7 +53,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the log of events: type A(dded) M(odified) D(eleted) B(ookmark) G(ap)."""
+    """One entry of the log of events: type A(dded) M(odified) D(eleted) B(ookmark) G(ap), or ``UNREADABLE``."""
 
     id: str
     type: str
@@ -147,7 +149,7 @@ class EventWriter(Writer):
         """Drop leading entries that the installed lists have seen; how many went."""
         scopes = [part for s in head.scopes for part in (s.scope, s.epoch, s.listed_at)]
         keys = [self.keys.fence, self.keys.events, self.keys.position]
-        dropped = await self._run(scripts.TRIM, keys, [self._holder, most, head.cursor, *scopes])
+        dropped = await self._run(scripts.TRIM, keys, [self._holder, most, head.cursor, head.verified_at_ms, *scopes])
         return int(dropped)
 
 
@@ -282,7 +284,7 @@ class TableWriter(Writer):
 
 def _entry(identifier: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     try:
-        return Entry(
+        entry = Entry(
             id=identifier.decode(),
             type=fields[b"t"].decode(),
             scope=fields[b"s"].decode(),
@@ -291,5 +293,8 @@ def _entry(identifier: bytes, fields: Mapping[bytes, bytes]) -> Entry:
             received_ms=int(fields[b"a"]),
             record=fields[b"r"],
         )
-    except (KeyError, ValueError) as error:
-        raise CorruptData(f"event {identifier!r} does not decode: {error!r}") from error
+    except (KeyError, ValueError):
+        entry = None
+    if entry is None or entry.type not in ("A", "M", "D", "B", "G") or not is_valid(entry.version):
+        return Entry(identifier.decode(), UNREADABLE, "", "", "", 0, b"")
+    return entry

@@ -24,7 +24,7 @@ from krm.store import chunks, rows
 from krm.store.connect import BLOCK_MS
 from krm.store.head import Head, ListHead, Missed, ScopeHead
 from krm.store.reading import TableStore
-from krm.store.writing import BATCH, Entry, Operation, TableWriter
+from krm.store.writing import BATCH, UNREADABLE, Entry, Operation, TableWriter
 from krm.workers import drift, lists
 from krm.workers.ledger import Drift, DriftKind, Ledger, MissingRecord
 from krm.workers.runner import Worker
@@ -62,13 +62,18 @@ class Aggregator(Worker):
             table.store, table, events_max=settings.events_max, retention_s=settings.changes_retention_s
         )
         super().__init__(resource, writer)
+        self._settings = settings
         self._table = table
         self._codec = lists.codec(resource, settings)
         self._scopes = lists.scopes(settings, resource)
 
     async def work(self) -> None:
         """Begin from what is stored, then follow events and lists."""
-        self._ledger = Ledger()
+        self._ledger = self._new_ledger()
+        self._unreadable: dict[str, int] = {}
+        """Scope -> Redis' ms of an entry that may have held an event of it, until the next event or a later list."""
+        self._newest_unreadable_ms = 0
+        """The newest such entry, until a list has been asked for."""
         self._operations: deque[Operation] = deque()
         self._differ_since_ms: dict[str, int] = {}
         self._asked_about = ""
@@ -92,6 +97,7 @@ class Aggregator(Worker):
                     self._see(entries[start : start + EVENTS_A_STEP])
                     await self._flush()
             self._settle_drift()
+            await self._ask_about_unreadable()
 
     async def _follow(self, lists_cursor: str, *, block_ms: int) -> tuple[list[Entry], str]:
         """Events behind the cursor and the newest list; tells the books of events that went before they were read."""
@@ -105,6 +111,9 @@ class Aggregator(Worker):
 
     # Begin
 
+    def _new_ledger(self) -> Ledger:
+        return Ledger(events_max=self._settings.events_max)
+
     async def _begin(self) -> None:
         """Take over the stored table if it proves whole, else withdraw it and begin another."""
         positions = await self.writer.positions()
@@ -115,7 +124,7 @@ class Aggregator(Worker):
             self._head = head
             self._last_event_ms = head.last_event_ms
         else:
-            self._ledger = Ledger()
+            self._ledger = self._new_ledger()
             run = await self.writer.begin()
             self._head = _first_head(run)
             logger.info("begins a new table", extra={**self._names(), "run": run})
@@ -177,12 +186,17 @@ class Aggregator(Worker):
             self._see_one(entry, replayed=False)
 
     def _see_one(self, entry: Entry, *, replayed: bool) -> None:
+        if entry.type == UNREADABLE:
+            self._cannot_read(entry)
+            return
         if entry.scope not in self._scopes:
             return
         book = self._ledger.book(entry.scope)
         book.epoch = book.epoch or entry.epoch
         if entry.epoch != book.epoch:
             return
+        if self._unreadable.pop(entry.scope, None) is not None:
+            book.merged.gap(entry.version)
         if entry.type == "G":
             book.merged.gap(entry.version)
         elif entry.type == "B":
@@ -205,6 +219,20 @@ class Aggregator(Worker):
             self._ledger.replay(entry.scope, row.key, event)
         else:
             self._operations.extend(self._ledger.event(entry.scope, row.key, event, entry.record))
+
+    def _cannot_read(self, entry: Entry) -> None:
+        """An event may be lost with it, of any scope: all up to the next one, unless a list began after it."""
+        at_ms = _order(entry.id)[0]
+        for scope in self._scopes:
+            installed = self._ledger.book(scope).installed
+            if installed is None or installed.verified_at_ms <= at_ms:
+                self._unreadable[scope] = self._newest_unreadable_ms = at_ms
+        self._log(logging.WARNING, "an entry of the log is not a streamer's", "unreadable", entry=entry.id)
+
+    async def _ask_about_unreadable(self) -> None:
+        if self._newest_unreadable_ms:
+            self._newest_unreadable_ms = 0
+            await self.writer.ask_for_list(full=False, reason="an entry of the log cannot be read")
 
     # Lists
 
@@ -298,6 +326,8 @@ class Aggregator(Worker):
             window_end="",
             contiguous=False,
         )
+        if self._unreadable.get(head.scope, head.started_ms) < head.started_ms:
+            del self._unreadable[head.scope]
         self._differ_since_ms[head.scope] = previous or head.started_ms
         self._report(install.ghosts, previous)
 

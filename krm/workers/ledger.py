@@ -17,7 +17,7 @@ import msgspec
 
 from krm import merge
 from krm.merge import Event, Key, Prediction, State
-from krm.objects.versions import newer, order
+from krm.objects.versions import latest, newer, order
 from krm.store.head import ScopeHead
 from krm.store.rows import digest
 from krm.store.writing import Operation
@@ -114,6 +114,10 @@ class Book:
     """Rows of another history: the same uid and version may mean another object there."""
     stands_in: bool = False
     """Whether ``merged.listed`` is not a list but the rows that were stored."""
+    unspent: int = 0
+    """How many events ``merged`` holds, ..."""
+    fold_to: str = ""
+    """... and the version up to which they are folded when they are too many."""
 
     @property
     def unexplained(self) -> bool:
@@ -122,10 +126,11 @@ class Book:
 
 
 class Ledger:
-    """All scopes of one resource."""
+    """All scopes of one resource. Holds at most ``events_max`` events a scope, however long no list comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, events_max: int = 200_000) -> None:
         self.books: dict[str, Book] = {}
+        self._events_max = events_max
 
     def book(self, scope: str) -> Book:
         """The book of ``scope``."""
@@ -143,27 +148,37 @@ class Ledger:
         book = self.book(installed.scope)
         book.installed, book.epoch, book.stands_in = installed, installed.epoch, True
         book.merged.listed, book.merged.listed_at = dict(book.published), installed.listed_at
-        book.merged.window_end = installed.window_end
+        book.merged.window_start, book.merged.window_end = installed.window_start, installed.window_end
         for key, state in book.published.items():
             if newer(state.version, installed.listed_at):
                 book.merged.events[key] = [Event(state.uid, state.version, False)]
+        book.unspent = len(book.merged.events)
 
     def replay(self, scope: str, key: Key, event: Event) -> None:
         """Take in an event that the stored table has already seen."""
-        book = self.book(scope)
-        if not book.merged.see(key, event):
+        self._see(self.book(scope), key, event)
+
+    def _see(self, book: Book, key: Key, event: Event) -> bool:
+        """Whether an event counts; folds old ones where there are too many."""
+        counts = book.merged.see(key, event)
+        if not counts:
             _fill(book.merged, key, event)
+        book.unspent += 1
+        if book.unspent == self._events_max // 2:
+            book.fold_to = book.merged.window_end
+        if book.unspent >= self._events_max and book.merged.listed_at:
+            book.unspent, book.fold_to = book.merged.fold(book.fold_to), book.merged.window_end
+        return counts
 
     def event(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
         """What an event makes of the table: nothing, or one change, or two where the uid is another."""
         book = self.book(scope)
         for audit in book.audits:
             audit.see(key, event)
-        if not book.merged.see(key, event):
-            _fill(book.merged, key, event)
+        if not self._see(book, key, event):
             return []
         if not book.merged.listed_at:
-            book.early[key] = record
+            book.early[key] = b"" if event.deleted else record
             return []
         before = book.published.get(key)
         # The record of the end goes along only where it is this object's; else the last known one stands in.
@@ -200,7 +215,7 @@ class Ledger:
             book.merged.install(listed, listed_at)
             book.epoch = epoch
             book.foreign = set(book.published)
-            book.audits, book.early, book.stands_in = [], {}, False
+            book.audits, book.early, book.stands_in, book.unspent = [], {}, False, 0
             return Prediction({}, {})
         since = book.merged.listed_at
         prediction = book.merged.install(listed, listed_at)
@@ -216,6 +231,7 @@ class Ledger:
             book.audits.append(audit)
         if prediction is not None:
             book.stands_in = False
+            book.unspent = sum(len(seen) for seen in book.merged.events.values())
         return prediction
 
     def reconcile(
@@ -304,7 +320,11 @@ class Ledger:
 def _fill(scope: merge.Scope, key: Key, event: Event) -> None:
     """Note an event older than the newest one of its key: it decides nothing but what is predicted of a list."""
     seen = scope.events.get(key)
-    if seen and newer(event.version, scope.listed_at) and all(event.version != one.version for one in seen):
+    if (
+        seen
+        and newer(event.version, latest(scope.listed_at, scope.folded_to))
+        and all(event.version != one.version for one in seen)
+    ):
         insort(seen, event, key=lambda one: order(one.version))
 
 

@@ -19,6 +19,7 @@ class Truth:
     """Everything that happened, and what was true at each version."""
 
     writes: list[tuple[Key, Event]] = field(default_factory=list)
+    _states: dict[tuple[Key, str], set[State | None]] = field(default_factory=dict)
 
     def write(self, key: Key, uid: str, version: int, *, deleted: bool = False) -> tuple[Key, Event]:
         one = (key, Event(uid, str(version), deleted))
@@ -38,12 +39,21 @@ class Truth:
         return table
 
     def states(self, key: Key, since: str) -> set[State | None]:
-        """Every state that ``key`` had at ``since`` or later."""
-        found: set[State | None] = {self.at(since).get(key)}
+        """Every state that ``key`` had at ``since`` or later. To be asked once the truth is whole."""
+        known = self._states.get((key, since))
+        if known is not None:
+            return known
+        before: State | None = None
+        found: set[State | None] = set()
         for one, event in self.writes:
-            if one == key and order(event.version) > order(since):
-                found.add(None if event.deleted else State(event.uid, event.version))
-        return found
+            if one == key:
+                state = None if event.deleted else State(event.uid, event.version)
+                if order(event.version) > order(since):
+                    found.add(state)
+                else:
+                    before = state
+        self._states[key, since] = found | {before}
+        return found | {before}
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,10 @@ class Shown:
 KEYS: list[Key] = [("a", "x"), ("a", "y"), ("b", "x")]
 
 
-def generate(seed: int, *, lists_in_flight: int, loss: float, steps: int = 24) -> tuple[Truth, list[Shown], bool]:
-    """A truth and a schedule of it; and whether an event was lost."""
+def generate(
+    seed: int, *, lists_in_flight: int, loss: float, steps: int = 24, disorder: float = 0.0
+) -> tuple[Truth, list[Shown], bool]:
+    """A truth and a schedule of it; and whether an event was lost. ``disorder``: how often an event overtakes."""
     rng = random.Random(seed)
     truth = Truth()
     alive: dict[Key, str] = {}
@@ -86,7 +98,8 @@ def generate(seed: int, *, lists_in_flight: int, loss: float, steps: int = 24) -
                 queue.pop(rng.randrange(len(queue)))
                 lost = True
         elif action < 0.75 and queue:
-            shown.append(Shown(event=queue.pop(0)))
+            overtaken = rng.randrange(len(queue)) if disorder and rng.random() < disorder else 0
+            shown.append(Shown(event=queue.pop(overtaken)))
             if rng.random() < 0.2:
                 earlier = [one for one in shown if one.event]
                 shown.append(rng.choice(earlier))

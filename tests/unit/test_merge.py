@@ -1,8 +1,12 @@
-"""The merge against the truth: random schedules with loss, repetition, late lists; and rules known to be wrong."""
+"""The merge against the truth: random schedules with loss, repetition, late lists; and rules known to be wrong.
+
+``tests/faults/test_schedules.py`` plays a million of the schedules.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -12,22 +16,11 @@ from hypothesis import strategies as st
 from krm import merge
 from krm.merge import Event, Key, Scope, State
 from krm.objects.versions import newer, order
-from tests.unit.histories import KEYS, Shown, Truth, generate, prefixes
+from tests.unit.histories import KEYS, Shown, Truth, generate
 
 Table = Mapping[Key, State]
 CASES = int(os.environ.get("KRM_TEST_CASES", "20000"))
 X: Key = ("a", "x")
-
-
-def played(shown: list[Shown]) -> Scope:
-    scope = Scope()
-    for one in shown:
-        if one.event is not None:
-            scope.see(*one.event)
-        else:
-            assert one.listed is not None
-            scope.install(one.listed, one.listed_at)
-    return scope
 
 
 def broken(truth: Truth, shown: list[Shown], table: Table, listed_at: str) -> str | None:
@@ -38,22 +31,37 @@ def broken(truth: Truth, shown: list[Shown], table: Table, listed_at: str) -> st
     return None
 
 
-def check(seed: int, *, lists_in_flight: int, loss: float) -> None:
-    truth, shown, lost = generate(seed, lists_in_flight=lists_in_flight, loss=loss)
-    for prefix in prefixes(shown):
-        scope = played(prefix)
-        found = broken(truth, prefix, merge.table(scope), scope.listed_at)
+def show(scope: Scope, one: Shown) -> None:
+    if one.event is not None:
+        scope.see(*one.event)
+    else:
+        assert one.listed is not None
+        scope.install(one.listed, one.listed_at)
+
+
+def check(seed: int, *, lists_in_flight: int, loss: float, disorder: float = 0.0) -> None:
+    """Play one schedule: after each step every promise holds; where nothing was lost, the end is the truth."""
+    truth, shown, lost = generate(seed, lists_in_flight=lists_in_flight, loss=loss, disorder=disorder)
+    scope = Scope()
+    for one in shown:
+        show(scope, one)
+        found = broken(truth, shown, merge.table(scope), scope.listed_at)
         assert found is None, f"seed {seed}: {found}"
     if not lost:
-        scope = played(shown)
         assert merge.table(scope) == truth.at(scope.complete_at or scope.listed_at), f"seed {seed}"
 
 
-@pytest.mark.parametrize("lists_in_flight", [1, 2])
-@pytest.mark.parametrize("loss", [0.0, 0.1])
-def test_rows_are_true_states_in_every_schedule(lists_in_flight: int, loss: float) -> None:
-    for seed in range(CASES // 4):
-        check(seed, lists_in_flight=lists_in_flight, loss=loss)
+WORLDS = [
+    pytest.param(lists, loss, disorder, id=f"{lists} in flight, loss {loss:g}, disorder {disorder:g}")
+    for lists in (1, 2)
+    for loss, disorder in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.2), (0.1, 0.2))
+]
+
+
+@pytest.mark.parametrize(("lists_in_flight", "loss", "disorder"), WORLDS)
+def test_rows_are_true_states_in_every_schedule(lists_in_flight: int, loss: float, disorder: float) -> None:
+    for seed in range(CASES // len(WORLDS)):
+        check(seed, lists_in_flight=lists_in_flight, loss=loss, disorder=disorder)
 
 
 # Rules that look right. Each must break a promise in some schedule, else the test above proves nothing.
@@ -217,6 +225,44 @@ def test_gap_is_told_until_a_list_closes_it() -> None:
     assert scope.complete_at == "100"
     scope.install({}, "150")
     assert scope.contiguous
+
+
+# Folding.
+
+
+@given(st.integers(0, 10**9), st.sampled_from([0.0, 0.2]))
+@settings(max_examples=300, deadline=None)
+def test_folding_changes_no_row_and_no_prediction(seed: int, loss: float) -> None:
+    _, shown, _ = generate(seed, lists_in_flight=1, loss=loss)
+    plain, folding, rng = Scope(), Scope(), random.Random(seed)
+    for one in shown:
+        if one.event is not None:
+            if newer(one.event[1].version, folding.folded_to):  # what is later than folded events came in order
+                assert folding.see(*one.event) == plain.see(*one.event)
+        elif not newer(folding.folded_to, one.listed_at):
+            assert one.listed is not None
+            expected, found = plain.install(one.listed, one.listed_at), folding.install(one.listed, one.listed_at)
+            assert (expected is None) == (found is None)
+            if expected is not None and found is not None:
+                assert {key: expected.of(key) for key in KEYS} == {key: found.of(key) for key in KEYS}
+        if rng.random() < 0.3 and plain.listed_at:
+            left = folding.fold(rng.choice([event.version for _, event in _unspent(folding)] or [folding.listed_at]))
+            assert left == len(_unspent(folding))
+        assert merge.table(folding) == merge.table(plain)
+        assert folding.complete_at == plain.complete_at
+
+
+def _unspent(scope: Scope) -> list[tuple[Key, Event]]:
+    return [(key, event) for key, seen in scope.events.items() for event in seen]
+
+
+def test_list_that_is_older_than_what_is_folded_is_refused() -> None:
+    scope = scope_of({X: State("u", "90")}, "100", (X, Event("u", "105", True)), (("a", "y"), Event("v", "106", False)))
+    assert scope.fold("105") == 1
+    assert scope.install({X: State("u", "90")}, "103") is None
+    assert scope.now(X) is None
+    assert not scope.see(X, Event("u", "104", False))
+    assert scope.install({}, "105") is not None
 
 
 @given(st.integers(0, 10**9), st.sampled_from([0.0, 0.2]))

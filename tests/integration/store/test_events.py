@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from krm.errors import OutOfStep
@@ -183,3 +184,45 @@ async def test_scope_that_the_table_lacks_does_not_hold_up_the_trim_and_gets_a_g
 
 async def test_trim_of_an_empty_log_drops_nothing(streamer: EventWriter, table: TableStore) -> None:
     assert await streamer.trim(table_head("r")) == 0
+
+
+# What a streamer did not write.
+
+FOREIGN: list[dict[str, str]] = [
+    {"hello": "world"},
+    {"t": "M", "s": "", "e": "e", "v": "many", "a": "1", "r": ""},
+    {"t": "Z", "s": "", "e": "e", "v": "12", "a": "1", "r": ""},
+    {"t": "M", "s": "", "e": "e", "v": "12", "a": "soon", "r": ""},
+    {"t": "M", "e": "e", "s": "", "v": "12", "a": "1"},
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=["other", "version", "type", "time", "short"])
+async def test_entry_of_somebody_else_is_handed_over_as_unreadable(
+    foreign: dict[str, str], admin: Admin, streamer: EventWriter, aggregator: TableWriter
+) -> None:
+    await logged(streamer, "11")
+    admin.xadd(f"{PREFIX}events", foreign)
+    await streamer.append("", "e", "11", "13", 100, [event("13")])
+    assert told(await follow(aggregator)) == ["G10", "M11", "?", "M13"]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN[:2], ids=["other", "version"])
+async def test_unreadable_entry_is_trimmed_once_every_list_began_after_it(
+    foreign: dict[str, str], admin: Admin, streamer: EventWriter, aggregator: TableWriter
+) -> None:
+    await logged(streamer, "11")
+    admin.xadd(f"{PREFIX}events", foreign)
+    await streamer.append("", "e", "11", "12", 100, [event("12")])
+    early = msgspec.structs.replace(scope_head(listed_at="20"), verified_at_ms=1)
+    assert await trimmed(streamer, aggregator, END_OF_TIME, early) == (2, ["?", "M12"])
+    late = msgspec.structs.replace(scope_head(listed_at="20"), verified_at_ms=2**50)
+    assert await trimmed(streamer, aggregator, END_OF_TIME, late) == (2, [])
+
+
+async def test_unreadable_entries_do_not_stop_a_full_log(admin: Admin, streamer: EventWriter) -> None:
+    for _ in range(30):
+        admin.xadd(f"{PREFIX}events", {"hello": "world"})
+    await logged(streamer, *map(str, range(11, 120)), most=50)
+    assert admin.xlen(f"{PREFIX}events") <= 51
+    assert int((await streamer.positions())[""].start) > 50

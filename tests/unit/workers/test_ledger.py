@@ -66,6 +66,7 @@ class Aggregation:
     """What an aggregator does with the books, without a store; its log is what it was shown."""
 
     ledger: Ledger = field(default_factory=Ledger)
+    events_max: int = 200_000
     table: Replayed = field(default_factory=Replayed)
     log: list[tuple[Key, Event]] = field(default_factory=list)
     taken: int = 0
@@ -122,17 +123,17 @@ class Aggregation:
         if not self.installed_at:
             return
         book = self.ledger.book(SCOPE)
-        ledger = Ledger()
+        ledger = Ledger(events_max=self.events_max)
         for key, state in book.published.items():
             ledger.load(SCOPE, key, state)
-        ledger.take_over(installed(self.installed_at, book.merged.window_end))
+        ledger.take_over(installed(self.installed_at, book.merged.window_end, book.merged.window_start))
         self.log = [(k, e) for k, e in self.log if newer(e.version, self.installed_at)]
         for key, event in self.log:
             ledger.replay(SCOPE, key, event)
         self.ledger = ledger
 
 
-def installed(at: str, window_end: str = "") -> ScopeHead:
+def installed(at: str, window_end: str = "", window_start: str = "") -> ScopeHead:
     return ScopeHead(
         scope=SCOPE,
         epoch=EPOCH,
@@ -140,7 +141,7 @@ def installed(at: str, window_end: str = "") -> ScopeHead:
         listed_at=at,
         verified_at_ms=1,
         took_s=0.0,
-        window_start="",
+        window_start=window_start,
         window_end=window_end,
         contiguous=False,
     )
@@ -208,6 +209,32 @@ def test_table_equals_the_rule_applied_to_everything(loss: float, restarts: floa
 @settings(max_examples=200, deadline=None)
 def test_table_equals_the_rule_for_any_seed(seed: int, loss: float, restarts: float, first_list_late: bool) -> None:
     check(seed, loss=loss, restarts=restarts, first_list_late=first_list_late)
+
+
+@pytest.mark.parametrize("events_max", [4, 12])
+def test_books_stay_bounded_while_lists_fail_and_the_table_is_the_same(events_max: int) -> None:
+    folded = 0
+    for seed in range(CASES):
+        _, shown, _ = generate(seed, lists_in_flight=0, loss=0.2, steps=120)
+        played = Aggregation(ledger=Ledger(events_max=events_max), events_max=events_max)
+        played.ledger.book(SCOPE).epoch = EPOCH
+        for number, one in enumerate(shown):
+            if one.event is not None:
+                played.event(*one.event)
+            elif number == 0:  # no other list comes
+                assert one.listed is not None
+                played.take(one.listed, one.listed_at, 3, full=True)
+                played.finish()
+            book = played.ledger.book(SCOPE)
+            assert sum(len(seen) for seen in book.merged.events.values()) <= events_max
+            folded += bool(book.merged.folded_to)
+        in_order = [
+            one
+            for number, one in enumerate(shown)
+            if one.event is None or one.event not in [each.event for each in shown[:number]]
+        ]
+        assert played.ledger.book(SCOPE).published == pure([in_order[0], *[s for s in in_order if s.event]])
+    assert folded > CASES
 
 
 # The audit.
