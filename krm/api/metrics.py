@@ -75,6 +75,7 @@ class Metrics:
         self.count_errors(answer.codes)
         if answer.fallbacks:
             self._fallbacks.inc(answer.fallbacks)
+        self.count_odd(answer.odd)
 
     def count_odd(self, number: int) -> None:
         """Count values that were answered as null."""

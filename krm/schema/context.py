@@ -172,6 +172,8 @@ class Context:
     _related: Related | None = None
     fallbacks: int = 0
     """Lists that had to be executed plainly because a row was not as its type says."""
+    odd: int = 0
+    """Values that are not of the sort that their type says, answered as null."""
     embedded: list[list[bytes]] = field(default_factory=list)
     _mark: str = ""
 

@@ -52,6 +52,8 @@ class Answer:
     codes: tuple[str, ...] = ()
     fallbacks: int = 0
     """Lists that had to be executed plainly."""
+    odd: int = 0
+    """Values that were answered as null because their object has another sort there."""
 
     @property
     def body(self) -> bytes:
@@ -175,7 +177,8 @@ class Engine:
         if sum(map(len, parts)) > context.max_response:
             refusal = too_large(context.max_response)
             return Answer(status=200, parts=[_body(None, [entry(refusal.code, str(refusal))])], codes=(refusal.code,))
-        return Answer(status=200, parts=parts, codes=codes, fallbacks=context.fallbacks)
+        fallbacks, odd, context.fallbacks, context.odd = context.fallbacks, context.odd, 0, 0
+        return Answer(status=200, parts=parts, codes=codes, fallbacks=fallbacks, odd=odd)
 
     def _located(self, error: GraphQLError, code: Code) -> dict[str, Any]:
         message = error.message.partition(" Did you mean")[0] if self._hides else error.message

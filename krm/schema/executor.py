@@ -12,12 +12,13 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
-from graphql import GraphQLList, GraphQLNonNull, GraphQLObjectType
+from graphql import GraphQLError, GraphQLList, GraphQLNonNull, GraphQLObjectType
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from krm.errors import AnswerError, Code
+from krm.objects import shapes
 from krm.schema import plans
 from krm.schema.answers import Edges, Rows
 from krm.schema.context import Context
@@ -30,6 +31,8 @@ ROWS_A_TURN: Final = 256
 """Rows that are projected between two turns of the event loop: some milliseconds."""
 PLAIN_A_TURN: Final = 16
 """The same for plain execution, which takes some hundred times as long."""
+_LEAVES: Final = frozenset((str, int, float, bool, list))
+_ODD: Final = (GraphQLError, ValueError, TypeError)
 _MAX_PLANS: Final = 64
 """Of one document: it grows with the values of variables that skip and include look at."""
 
@@ -60,6 +63,35 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             return context.embed(work.at_once(context.max_response))
         except plans.Anomaly as error:
             return self._fall_back(context, error, plain)
+
+    def complete_object_value(
+        self,
+        return_type: Any,
+        field_details_list: FieldDetailsList,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """The value of a field with selections; a number or a text has none."""
+        if type(result) in _LEAVES:
+            raise TypeError("the object holds another sort of value here than its type says")
+        return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
+
+    def handle_field_error(
+        self, raw_error: Exception, return_type: Any, field_details_list: FieldDetailsList, path: Path
+    ) -> None:
+        """What an object holds in place of a value of its type is null and counted: it is no failure of ours."""
+        shape = shapes.all_shapes().get(path.typename or "")
+        if (
+            shape is not None
+            and field_details_list[0].node.name.value in shape.fields
+            and isinstance(getattr(raw_error, "original_error", None) or raw_error, _ODD)
+            and not isinstance(return_type, GraphQLNonNull)
+        ):
+            self.context_value.odd += 1
+        else:
+            super().handle_field_error(raw_error, return_type, field_details_list, path)
 
     async def _finish(self, context: Context, work: _Work, plain: tuple[Any, ...]) -> Any:
         try:
