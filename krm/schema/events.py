@@ -141,6 +141,9 @@ class Subscription:
 
     def _event(self, before: Row | None, after: Row | None, last: Row | None, at: Place) -> Event | None:
         """How the filter sees a change: an object that leaves it is deleted, one that enters it is added."""
+        known = self._context.relations()
+        if isinstance(known, relations.Related):
+            known.renew()
         was = before is not None and self._passes(before)
         now = after is not None and self._passes(after)
         if now:

@@ -13,6 +13,7 @@ from krm.errors import AnswerError, Code
 from krm.query.lists import EVERYTHING, Scope
 from krm.resources import DEPLOYMENTS, INGRESSES, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCES, SERVICES, Resource
 from krm.schema.facts import AllFacts, Owner, Selector
+from krm.schema.looks import KeysOf, Look
 from krm.store.rows import Row
 from krm.table.replica import Replica
 
@@ -39,7 +40,11 @@ class Related:
         self._get = get
         self._facts = facts
         self._scopes = scopes or {}
-        self._pods: dict[str, dict[str, list[Row]]] = {}
+        self._looks: dict[str, Look] = {}
+
+    def renew(self) -> None:
+        """Look again: for whoever goes on telling after rows have changed."""
+        self._looks.clear()
 
     # -- what krm.query.cells.Resolver asks ----------------------------------------------------------------------
 
@@ -96,25 +101,17 @@ class Related:
             return None
         return replica, row
 
-    def in_namespace(self, resource: Resource, namespace: str) -> list[Row]:
-        """All rows of a kind in a namespace."""
-        return self._get(resource).rows(frozenset((namespace,)))
+    def look(self, resource: Resource) -> Look:
+        """The rows of a kind, the same for the whole question. Raises ``AnswerError`` NOT_READY."""
+        found = self._looks.get(resource.plural)
+        if found is None:
+            found = self._looks[resource.plural] = Look(self._get(resource))
+        return found
 
     def named(self, resource: Resource, namespace: str, names: Iterable[str]) -> list[Row | None]:
         """The rows of these names."""
-        replica = self._get(resource)
-        return [replica.get(namespace, name) for name in names]
-
-    def pods_of_deployments(self, namespace: str) -> Mapping[str, list[Row]]:
-        """The pods of a namespace by the name of their deployment; worked out once for a question."""
-        if namespace not in self._pods:
-            by_name: dict[str, list[Row]] = {}
-            for pod in self.in_namespace(PODS, namespace):
-                for deployment in _deployment(self, pod):
-                    if deployment is not None:
-                        by_name.setdefault(deployment.name, []).append(pod)
-            self._pods[namespace] = by_name
-        return self._pods[namespace]
+        look = self.look(resource)
+        return [look.named(namespace, name) for name in names]
 
 
 def column(resource: Resource, row: Row, name: str) -> Any:
@@ -131,16 +128,26 @@ def _node(related: Related, pod: Row) -> list[Row | None]:
 
 
 def _claims(related: Related, pod: Row) -> list[Row | None]:
-    return related.named(PERSISTENT_VOLUME_CLAIMS, pod.namespace, column(PODS, pod, "persistentVolumeClaims") or ())
+    return related.named(PERSISTENT_VOLUME_CLAIMS, pod.namespace, _claim_names(pod))
 
 
 def _services_of_pod(related: Related, pod: Row) -> list[Row]:
-    found = []
-    for service in related.in_namespace(SERVICES, pod.namespace):
+    """Of the services that ask for a label that the pod has first, those that it has all the others of, too."""
+    by_first = related.look(SERVICES).by(pod.namespace, "first label", _first_label(related))
+    found = [service for label in pod.labels.items() for service in by_first.get(label, ())]
+    return sorted((s for s in found if related.fact(SERVICES, s).selects(pod.labels)), key=_name)
+
+
+def _first_label(related: Related) -> KeysOf:
+    def first(service: Row) -> Iterable[tuple[str, str]]:
         selector: Selector | None = related.fact(SERVICES, service)
-        if selector is not None and selector.selects(pod.labels):
-            found.append(service)
-    return found
+        return () if selector is None else selector.labels[:1]
+
+    return first
+
+
+def _name(row: Row) -> str:
+    return row.name
 
 
 def _deployment(related: Related, pod: Row) -> list[Row | None]:
@@ -151,7 +158,7 @@ def _deployment(related: Related, pod: Row) -> list[Row | None]:
             continue
         if owner.name is None or not owner.name.endswith(suffix):
             continue
-        deployment = related.replica(DEPLOYMENTS).get(pod.namespace, owner.name.removesuffix(suffix))
+        deployment = related.look(DEPLOYMENTS).named(pod.namespace, owner.name.removesuffix(suffix))
         if deployment is None:
             continue
         selector: Selector | None = related.fact(DEPLOYMENTS, deployment)
@@ -161,28 +168,38 @@ def _deployment(related: Related, pod: Row) -> list[Row | None]:
 
 
 def _pods_of_deployment(related: Related, deployment: Row) -> Sequence[Row]:
-    return related.pods_of_deployments(deployment.namespace).get(deployment.name, ())
+    def names(pod: Row) -> Iterable[str]:
+        return [found.name for found in _deployment(related, pod) if found is not None]
+
+    return related.look(PODS).by(deployment.namespace, "deployment", names).get(deployment.name, ())
 
 
 def _pods_of_service(related: Related, service: Row) -> list[Row]:
     selector: Selector | None = related.fact(SERVICES, service)
     if selector is None:
         return []
-    return [pod for pod in related.in_namespace(PODS, service.namespace) if selector.selects(pod.labels)]
+    key, value = selector.labels[0]
+    by_label = related.look(PODS).by(service.namespace, ("label", key), lambda pod: (pod.labels.get(key),))
+    return [pod for pod in by_label.get(value, ()) if selector.selects(pod.labels)]
 
 
-def _ingresses_of_service(related: Related, service: Row) -> list[Row]:
-    ingresses = related.in_namespace(INGRESSES, service.namespace)
-    return [ingress for ingress in ingresses if service.name in related.fact(INGRESSES, ingress)]
+def _ingresses_of_service(related: Related, service: Row) -> Sequence[Row]:
+    def backends(ingress: Row) -> Iterable[str]:
+        return related.fact(INGRESSES, ingress)  # type: ignore[no-any-return]  # what facts read of ingresses
+
+    return related.look(INGRESSES).by(service.namespace, "backend", backends).get(service.name, ())
 
 
 def _services_of_ingress(related: Related, ingress: Row) -> list[Row | None]:
     return related.named(SERVICES, ingress.namespace, related.fact(INGRESSES, ingress))
 
 
-def _pods_of_claim(related: Related, claim: Row) -> list[Row]:
-    pods = related.in_namespace(PODS, claim.namespace)
-    return [pod for pod in pods if claim.name in (column(PODS, pod, "persistentVolumeClaims") or ())]
+def _pods_of_claim(related: Related, claim: Row) -> Sequence[Row]:
+    return related.look(PODS).by(claim.namespace, "claim", _claim_names).get(claim.name, ())
+
+
+def _claim_names(pod: Row) -> Iterable[str]:
+    return column(PODS, pod, "persistentVolumeClaims") or ()
 
 
 def _pods_of_node(related: Related, node: Row) -> list[Row]:
