@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-import redis.asyncio as aioredis
 from redis import exceptions
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from krm.errors import ConfigError, Fenced, OutOfStep, StoreRefused, StoreUnreachable
 from krm.settings import Secret
+from krm.store.clients import ClusterRedis, client_of
 
-TIMEOUT_S: Final = 5.0
-"""For connecting and for an answer; a blocking read asks for less."""
 BLOCK_MS: Final = 1_000
 MIN_VERSION: Final = (7, 0)
+
+
+_ELSEWHERE: Final = (exceptions.RedisClusterException, exceptions.ClusterError, exceptions.TryAgainError)
+"""A Redis Cluster that cannot be found, is short of a node, or moves a slot."""
 
 
 @contextlib.contextmanager
@@ -25,14 +27,18 @@ def translated() -> Iterator[None]:
     """Redis' errors as ``StoreError``, without ever repeating the URL, which may hold a password."""
     try:
         yield
-    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *_ELSEWHERE) as error:
         # An error while connecting comes as the cause of another.
         kinds = (type(error), type(error.__cause__))
         if any(issubclass(kind, exceptions.AuthenticationError) for kind in kinds):
             raise StoreRefused("Redis refuses the user or password in KRM_REDIS_URL") from error
         if any(issubclass(kind, exceptions.BusyLoadingError) for kind in kinds):
             raise StoreUnreachable("Redis is still loading its data") from error
+        if "Cluster mode is not enabled" in str(error):
+            raise StoreRefused("Redis is no Redis Cluster, or does not let this user ask for CLUSTER SLOTS") from error
         raise StoreUnreachable(f"Redis cannot be reached: {_plain(error)}") from error
+    except exceptions.MovedError as error:
+        raise StoreRefused("this Redis is a node of a Redis Cluster: its URL begins with redis+cluster://") from error
     except exceptions.ResponseError as error:
         text = _plain(error)
         if "KRMFENCED" in text:
@@ -63,51 +69,69 @@ class Store:
 
         Raises ``StoreUnreachable``, ``StoreRefused``, ``ConfigError``.
         """
-        warnings: list[str] = []
         with translated():
-            await self.client.ping()
-            try:
-                info = await self.client.info("server")
-                memory = await self.client.info("memory")
-            except exceptions.NoPermissionError:
-                return ["Redis does not let this user ask for its version and memory (INFO): they are not checked"]
+            warnings = [await self._check_server(where, writer=writer) for where in await self._servers()]
+        return [*dict.fromkeys(line for line in warnings if line)]
+
+    async def _check_server(self, where: Mapping[str, Any], *, writer: bool) -> str | None:
+        await self.client.ping(**where)
+        try:
+            info = await self.client.info("server", **where)
+            memory = await self.client.info("memory", **where)
+        except exceptions.NoPermissionError:
+            return "Redis does not let this user ask for its version and memory (INFO): they are not checked"
         version = str(info.get("redis_version", "0"))
         if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
             raise ConfigError(f"Redis is version {version}; KRM needs 7.0 or newer")
-        if not writer:
-            return warnings
         policy = str(memory.get("maxmemory_policy", "unknown"))
-        if policy != "noeviction" and int(memory.get("maxmemory", 0)):
+        if policy == "noeviction" or not writer:
+            return None
+        if int(memory.get("maxmemory", 0)):
             raise ConfigError(
                 f"Redis evicts keys (maxmemory-policy {policy}), which would silently lose objects:"
                 " run it with maxmemory-policy noeviction"
             )
-        if policy != "noeviction":
-            warnings.append(f"Redis has maxmemory-policy {policy}; set noeviction before giving it a maxmemory")
-        return warnings
+        return f"Redis has maxmemory-policy {policy}; set noeviction before giving it a maxmemory"
+
+    async def _servers(self) -> list[Mapping[str, Any]]:
+        """How to address every server that holds keys."""
+        if not isinstance(self.client, ClusterRedis):
+            return [{}]
+        await self.client.initialize()
+        return [{"target_nodes": node} for node in self.client.get_primaries()]
+
+    async def time(self, key: str) -> tuple[int, int]:
+        """Seconds and microseconds of the clock of the server that holds ``key``. Raises ``StoreError``."""
+        with translated():
+            where: Mapping[str, Any] = {}
+            if isinstance(self.client, ClusterRedis):
+                await self.client.initialize()
+                where = {"target_nodes": self.client.get_node_from_key(key)}
+            seconds, micros = await self.client.time(**where)
+        return int(seconds), int(micros)
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script on the server that holds ``keys``; sends its text where Redis has forgotten it."""
+        with translated():
+            try:
+                return await self.client.evalsha(_sha(script), len(keys), *keys, *args)
+            except exceptions.NoScriptError:
+                # Not SCRIPT LOAD: in a Redis Cluster that would need every node, not only the one with the keys.
+                return await self.client.eval(script, len(keys), *keys, *args)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.client.aclose(close_connection_pool=True)
+        if isinstance(self.client, ClusterRedis):
+            await self.client.aclose()
+        else:
+            await self.client.aclose(close_connection_pool=True)
+
+
+@lru_cache(maxsize=64)
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def open_store(url: Secret, *, connections: int = 64) -> Store:
     """A ``Store`` for ``KRM_REDIS_URL``; connects at the first call. Raises ``ConfigError``."""
-    text = url.reveal()
-    if text.startswith(("redis+sentinel://", "redis+cluster://")):
-        raise ConfigError("KRM_REDIS_URL: Sentinel and Redis Cluster are not supported by this version of KRM")
-    try:
-        client = aioredis.Redis.from_url(
-            text,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            **({} if text.startswith("unix://") else {"socket_keepalive": True}),
-            health_check_interval=30,
-            max_connections=connections,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=False,
-        )
-    except (ValueError, exceptions.RedisError):
-        # Without its cause, whose text may hold a part of the password.
-        raise ConfigError("KRM_REDIS_URL is not a Redis URL such as redis://host:6379/0") from None
-    return Store(client)
+    return Store(client_of(url.reveal(), connections=connections))

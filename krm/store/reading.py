@@ -66,9 +66,8 @@ class TableStore:
 
     async def now_ms(self) -> int:
         """Redis' clock: the one clock that ages are told by."""
-        with translated():
-            seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        seconds, micros = await self.store.time(self.keys.table)
+        return seconds * 1000 + micros // 1000
 
     async def statuses(self) -> Mapping[str, WorkerStatus]:
         """What each worker said last, by role."""

@@ -73,15 +73,9 @@ class Writer(TableStore):
         super().__init__(store, table.cluster, table.resource)
         self.owner = secrets.token_hex(8)
         self._holder = ""
-        self._scripts: dict[str, Any] = {}
 
     async def _run(self, script: str, keys: Sequence[str], args: Iterable[Any]) -> Any:
-        """Run a script; loads it anew where Redis has forgotten it."""
-        registered = self._scripts.get(script)
-        if registered is None:
-            registered = self._scripts[script] = self._redis.register_script(script)
-        with translated():
-            return await registered(keys=list(keys), args=list(args))
+        return await self.store.run(script, keys, list(args))
 
     async def acquire(self) -> float:
         """Take the right to write; 0 when taken, else the seconds for which another instance still holds it."""

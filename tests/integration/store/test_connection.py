@@ -203,12 +203,6 @@ def test_url_that_is_none_is_not_repeated(url: str) -> None:
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("url", ["redis+sentinel://h:1/s", "redis+cluster://h:1"])
-def test_deployments_that_are_not_supported_are_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="not supported"):
-        open_store(Secret(url))
-
-
 # Cuts.
 
 
