@@ -19,7 +19,7 @@ import msgspec
 from krm import errors
 from krm.kube import listing, reading
 from krm.kube.connect import Cluster
-from krm.objects.versions import newer
+from krm.objects.versions import is_valid, newer
 from krm.resources import Resource
 from krm.settings import Settings
 from krm.store import chunks, compression, rows
@@ -204,8 +204,8 @@ class Verifier(Worker):
             await self._take(taken, items, known)
             self.say(requests=self._cluster.requests, bytes=self._cluster.bytes_received)
         await self._flush(taken)
-        if not taken.version:
-            raise errors.BadData(f"the list of {self.resource.plural} has no resourceVersion")
+        if not is_valid(taken.version):  # nothing could be compared with it
+            raise errors.BadData(f"the list of {self.resource.plural} has no resourceVersion that can be compared")
         self.say(malformed=self._codec.malformed)
         head = ListHead(
             listing=taken.name,

@@ -16,7 +16,7 @@ from krm.store.compression import Compressor
 from krm.store.connect import Store, open_store
 from krm.store.head import WorkerStatus
 from krm.store.reading import TableStore
-from krm.store.writing import EventWriter, ListWriter, Operation, TableWriter
+from krm.store.writing import UNREADABLE, EventWriter, ListWriter, Operation, TableWriter
 from tests.integration.store.samples import PREFIX, Admin, added, begun, event, gap, list_head, record, table_head
 from tests.waiting import wait_until
 
@@ -310,10 +310,10 @@ async def test_planted_junk_is_corrupt_data(
         await READS[read](table)
 
 
-async def test_planted_event_is_corrupt_data(admin: Admin, aggregator: TableWriter) -> None:
+async def test_planted_event_is_unreadable_and_stops_nobody(admin: Admin, aggregator: TableWriter) -> None:
     admin.xadd(f"{PREFIX}events", {"t": "A"})
-    with pytest.raises(CorruptData, match="event"):
-        await aggregator.follow("0-0", "0-0", block_ms=1, count=10)
+    entries, _ = await aggregator.follow("0-0", "0-0", block_ms=1, count=10)
+    assert [entry.type for entry in entries] == [UNREADABLE]
 
 
 async def test_damaged_dictionary_counts_as_lost_and_is_stored_again(

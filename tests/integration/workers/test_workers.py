@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from krm import frames, resources
 from krm.errors import AnswerError, Code
+from krm.kube import listing
 from krm.resources import Resource
 from krm.simulator import FaultKind
 from krm.store.head import Head
@@ -330,3 +333,25 @@ async def test_an_entry_of_somebody_else_in_the_log_is_a_gap_that_a_list_closes(
             return all(b"hello" not in fields for _, fields in entries)
 
         await wait_until(trimmed)
+
+
+@pytest.mark.parametrize("version", ["0", "1.5", "2026-01-01T00:00:00Z"])
+async def test_a_list_whose_version_cannot_be_compared_is_never_installed(
+    redis_url: str, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = listing.parse
+
+    def other(body: bytes, where: str, **more: Any) -> tuple[listing.Page, str]:
+        page, following = real(body, where, **more)
+        return dataclasses.replace(page, version=version), following
+
+    async with running(redis_url, tmp_path, started=False) as chain:
+        monkeypatch.setattr(listing, "parse", other)
+        await chain.start("verifier")
+
+        async def told() -> bool:
+            status = (await chain.table().statuses()).get("verifier")
+            return status is not None and status.state == "failing" and "can be compared" in (status.reason or "")
+
+        await wait_until(told)
+        assert await chain.table().list_heads() == {}
