@@ -6,6 +6,7 @@ is None, never an error: a bad object must not stop the stream.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -28,11 +29,16 @@ def columns(resource: Resource, obj: Object) -> tuple[Any, ...]:
 
 def at(obj: Any, path: str) -> Any:
     """The value at a plain dotted path, None where a step is missing."""
-    for step in path.split("."):
-        if not isinstance(obj, Mapping):
+    for step in _steps(path):
+        if not isinstance(obj, dict):
             return None
         obj = obj.get(step)
     return obj
+
+
+@functools.cache  # the paths are those of the registry
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
 
 
 def _scalar(value: Any) -> Any:
@@ -73,27 +79,85 @@ def claims(pod: Object) -> list[str]:
     name = at(pod, "metadata.name")
     names: list[str] = []
     for volume in _mappings(_mapping(pod.get("spec")).get("volumes")):
-        claim = at(volume, "persistentVolumeClaim.claimName")
         if volume.get("ephemeral") is not None:
-            claim = f"{name}-{volume.get('name')}"
+            claim: Any = f"{name}-{volume.get('name')}"
+        else:
+            claim = _mapping(volume.get("persistentVolumeClaim")).get("claimName")
         if isinstance(claim, str) and claim not in names:
             names.append(claim)
     return names
 
 
 def _pod(pod: Object) -> dict[str, Any]:
+    return {**_requested(pod), "persistentVolumeClaims": claims(pod)}
+
+
+def _requested(pod: Object) -> Mapping[str, str | None]:
+    """The columns of what a pod requests; of the same requests computed once, as most pods of a cluster are alike."""
+    try:
+        spelled = repr(_spelled(pod))
+    except (AttributeError, TypeError, RecursionError):  # malformed: computed each time, which says how
+        return _computed_requests(pod)
+    known = _REQUESTED.get(spelled)
+    if known is None:
+        known = _computed_requests(pod)
+        if len(_REQUESTED) >= _REQUESTED_MAX:
+            _REQUESTED.clear()
+        if len(spelled) <= _SPELLED_MAX:
+            _REQUESTED[spelled] = known
+    return known
+
+
+def _spelled(pod: Object) -> tuple[Any, ...]:
+    """All that ``pod_requests`` looks at."""
+    spec = pod.get("spec", {})
+    started = spec.get("initContainers") or ()
+    return (
+        [_asked(container) for container in spec.get("containers") or ()],
+        [(container.get("restartPolicy"), _asked(container)) for container in started],
+        _asked(spec),
+        spec.get("overhead"),
+    )
+
+
+def _asked(of: Object) -> Any:
+    resources = of.get("resources")
+    return resources and resources.get("requests")
+
+
+def _computed_requests(pod: Object) -> Mapping[str, str | None]:
     try:
         amounts = pod_requests(pod)
     except ValueError:
-        return {"persistentVolumeClaims": claims(pod)}
+        return {}
     gpus = [amount for name, amount in amounts.items() if name.endswith("/gpu")]
     return {
         "requests.cpu": _shown(amounts.get("cpu")),
         "requests.memory": _shown(amounts.get("memory")),
         "requests.gpu": _shown(sum(gpus[1:], gpus[0])) if gpus else None,
-        "persistentVolumeClaims": claims(pod),
     }
 
+
+_REQUESTED: Final[dict[str, Mapping[str, str | None]]] = {}
+_REQUESTED_MAX: Final = 4_096
+_SPELLED_MAX: Final = 4_096
+"""Characters of one such key: the memory stays bounded whatever objects come."""
+
+
+LOOKED_AT: Final[Mapping[str, tuple[str, ...]]] = {
+    "pods": (
+        "metadata.name",
+        "spec.containers[*].resources.requests",
+        "spec.initContainers[*].resources.requests",
+        "spec.initContainers[*].restartPolicy",
+        "spec.resources.requests",
+        "spec.overhead",
+        "spec.volumes[*].name",
+        "spec.volumes[*].persistentVolumeClaim.claimName",
+        "spec.volumes[*].ephemeral",
+    )
+}
+"""What is computed needs these parts of an object beside the columns' own paths."""
 
 _COMPUTED: Final[Mapping[str, Callable[[Object], dict[str, Any]]]] = {"pods": _pod}
 
@@ -107,11 +171,11 @@ def _shown(amount: Quantity | None) -> str | None:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _mappings(value: Any) -> Iterable[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _quantities(amounts: Any) -> Mapping[str, Quantity]:

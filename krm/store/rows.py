@@ -18,6 +18,7 @@ import orjson
 
 from krm import errors
 from krm.objects import derived, versions
+from krm.objects.projections import Projection
 from krm.objects.redact import Cleaner
 from krm.resources import Resource
 from krm.store import envelope
@@ -77,6 +78,7 @@ class Codec:
         self.compressor = Compressor()
         self.cleaner = cleaner or Cleaner(resource)
         self._schema = schema(resource)
+        self._projection = Projection(resource)
         self.malformed = 0
         """Objects that lacked what every object has (uid, version, well-formed columns); kept, with gaps."""
 
@@ -86,7 +88,9 @@ class Codec:
         What is merely incomplete or odd is kept, with gaps, and counted in ``malformed``.
         """
         text = self.cleaner.clean(raw)
-        obj = _loads(text)
+        obj = self._projection.of(text)
+        if obj is None:
+            obj = _loads(text)
         head = self._head(obj, time_streamed)
         how, dictionary, body = self.compressor.compress(text)
         try:
@@ -100,7 +104,7 @@ class Codec:
 
     def _head(self, obj: Mapping[str, Any], time_streamed: float | None) -> _Head:
         given = obj.get("metadata")
-        metadata: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        metadata: Mapping[str, Any] = given if isinstance(given, dict) else {}
         namespace, name = _text(metadata.get("namespace")), _text(metadata.get("name"))
         uid, version = _text(metadata.get("uid")), _text(metadata.get("resourceVersion"))
         if not (name and uid and versions.is_valid(version)):
@@ -114,8 +118,8 @@ class Codec:
             uid=uid or f"{namespace}/{name}",
             version=version if versions.is_valid(version) else "",
             created=_text(metadata.get("creationTimestamp")) or None,
-            labels={k: v for k, v in labels.items() if isinstance(v, str)} if isinstance(labels, Mapping) else {},
-            owners=tuple(_text(o.get("uid")) for o in owners if isinstance(o, Mapping))
+            labels={k: v for k, v in labels.items() if isinstance(v, str)} if isinstance(labels, dict) else {},
+            owners=tuple(_text(o.get("uid")) for o in owners if isinstance(o, dict))
             if isinstance(owners, list)
             else (),
             columns=derived.columns(self.resource, obj),
@@ -188,7 +192,7 @@ def _storable(value: Any) -> Any:
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return None
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {_storable(name): _storable(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_storable(one) for one in value]

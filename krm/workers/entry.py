@@ -9,6 +9,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from krm import errors
 from krm.kube import connect as kube
 from krm.kube.backoff import Backoff
@@ -34,7 +36,8 @@ def main(
     context: str | None = None,
 ) -> None:
     """Run the workers of ``role`` for ``resources`` until SIGINT or SIGTERM. Raises ``ConfigError``."""
-    asyncio.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context))
 
 
 async def run(

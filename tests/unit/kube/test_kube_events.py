@@ -159,3 +159,44 @@ def test_flipped_bytes_give_an_event_or_bad_data_and_nothing_else(
 def test_any_bytes_give_an_event_or_bad_data(data: bytes) -> None:
     with pytest.raises(errors.BadData):
         decode(data)
+
+
+_MEMBERS = st.recursive(
+    st.sampled_from([None, 1, "a", "}}", '{"type":']),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "type", "object"]), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    st.sampled_from([*EventType, "OTHER", None]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "kind": st.sampled_from(["Pod", "Status", "Table", 1]),
+            "metadata": st.sampled_from([None, {}, {"resourceVersion": "7"}, {"resourceVersion": 7}, []]),
+            "spec": _MEMBERS,
+        },
+    )
+    | _MEMBERS,
+    st.sampled_from(["", " ", "\r"]),
+    st.dictionaries(st.sampled_from(["more", "type", "object"]), _MEMBERS, max_size=1),
+)
+@settings(deadline=None)
+def test_a_line_that_is_looked_through_once_is_the_event_that_a_closer_look_finds(
+    type_: str | None, obj: Any, space: str, more: dict[str, Any]
+) -> None:
+    whole = json.dumps({"type": type_, "object": obj, **more}, separators=("," + space, ":" + space)).encode() + (
+        space.encode()
+    )
+    found = _tried(whole)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(events, "_plain", lambda *_: None)
+        assert found == _tried(whole)
+
+
+def _tried(whole: bytes) -> Any:
+    try:
+        return decode(whole)
+    except errors.ClusterError as error:
+        return repr(error)
