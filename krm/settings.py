@@ -243,6 +243,8 @@ class Settings:
                 values[option.name] = given
             elif variable and (env.get(variable, "") or (variable in env and variable in _NEVER_EMPTY)):
                 values[option.name] = _read(option.metadata, env[variable], variable)
+        if env.get("KUBERNETES_SERVICE_HOST") and not values.get("insecure_no_auth"):
+            values.setdefault("auth", "kubernetes")  # others in the cluster reach it, whatever it listens on
         return cls(**values)
 
     def require_redis(self) -> Secret:

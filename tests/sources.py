@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -118,8 +118,11 @@ class FilledSource:
     async def drift_count(self, resource: Resource) -> int:
         return len(self.drifts.get(resource.plural, ()))
 
-    def rows(self, resource: Resource) -> int:
-        return len(self._replicas[resource.plural])
+    def rows(self, resource: Resource, namespaces: Set[str] | None = None) -> int:
+        return self._replicas[resource.plural].count(namespaces)
+
+    def namespaces(self) -> Set[str]:
+        return {each for resource in self.resources for each in self._replicas[resource.plural].namespaces if each}
 
     def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
         return {"streamer": WorkerStatus(role="streamer", requests=3, bytes=4_000)}

@@ -19,10 +19,12 @@ from starlette.websockets import WebSocket
 
 from krm.api import bodies, frames, home, metrics
 from krm.api.bodies import Refusal
+from krm.api.door import Door, turned_away
 from krm.api.headers import Headers
 from krm.api.hosts import Hosts
 from krm.api.sockets import Socket
-from krm.errors import Code, KrmError
+from krm.auth.callers import ANYBODY, Caller, Callers
+from krm.errors import AnswerError, Code, KrmError
 from krm.schema import build
 from krm.schema.context import Context
 from krm.schema.engine import Engine, entry
@@ -40,9 +42,10 @@ STATIC: Final = Path(__file__).parent / "static"
 class Api:
     """The handlers and what they share."""
 
-    def __init__(self, settings: Settings, source: metrics.Observed) -> None:
+    def __init__(self, settings: Settings, source: metrics.Observed, callers: Callers) -> None:
         self.settings = settings
         self.source = source
+        self.door = Door(callers)
         self.metrics = metrics.Metrics(source)
         self.is_stopping = False
         self._in_flight: dict[object, int] = {}
@@ -65,17 +68,18 @@ class Api:
 
     async def graphql(self, request: Request) -> Response:
         """``POST /graphql``"""
-        caller = self.caller(request)
         try:
+            visitor = await self.door.admitted(request)
+            caller = self.caller(request) if visitor.key is None else visitor.key
             self._enter(caller)
         except Refusal as refusal:
+            self._count_refusal(refusal)
             return refused(refusal)
         try:
             question = await bodies.question(request, self.settings.max_body)
-            answer = await self.engine.answer(question, self._context())
+            answer = await self.engine.answer(question, self._context(visitor))
         except Refusal as refusal:
-            self.metrics.count_errors([refusal.code])
-            log.info("request refused", extra={"status": refusal.status, "code": str(refusal.code)})
+            self._count_refusal(refusal)
             return refused(refusal)
         finally:
             self._leave(caller)
@@ -89,9 +93,14 @@ class Api:
             pieces(answer.parts), answer.status, {"Content-Length": str(size)}, media_type="application/json"
         )
 
-    def _context(self) -> Context:
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self.metrics.count_errors([refusal.code])
+        log.info("request refused", extra={"status": refusal.status, "code": str(refusal.code)})
+
+    def _context(self, caller: Caller) -> Context:
         return Context(
             source=self.source,
+            rights=caller.rights,
             max_rows=self.settings.max_rows,
             max_response=self.settings.max_response,
             is_compiled=True,
@@ -99,16 +108,18 @@ class Api:
 
     async def frames(self, request: Request) -> Response:
         """``GET /frames/{resource}``"""
-        caller = self.caller(request)
         try:
+            visitor = await self.door.admitted(request)
+            caller = self.caller(request) if visitor.key is None else visitor.key
             self._enter(caller)
         except Refusal as refusal:
+            self._count_refusal(refusal)
             return frames.refused(refusal)
         stream: frames.Stream | None = None
         try:
             given = frames.question(request.query_params)
             bounds = frames.Bounds(self.settings.query_timeout_s, self.settings.max_response)
-            stream = await frames.opened(self._context(), request.path_params["resource"], given, bounds)
+            stream = await frames.opened(self._context(visitor), request.path_params["resource"], given, bounds)
         except KrmError as error:
             answer = frames.refused(error)
             self.metrics.count_errors([answer.code])
@@ -126,11 +137,11 @@ class Api:
 
     async def socket(self, websocket: WebSocket) -> None:
         """The WebSocket of ``/graphql``."""
-        await Socket(websocket, self.engine, self._context, self.metrics.count).run()
+        await Socket(websocket, self.engine, self.door, self._context, self.metrics.count).run()
 
     @staticmethod
     def caller(request: Request) -> object:
-        """Whom requests in flight are counted for: without authentication the connection."""
+        """Whom requests in flight are counted for where nobody is asked for a name: the connection."""
         return request.client
 
     def _enter(self, caller: object) -> None:
@@ -166,18 +177,32 @@ class Api:
         )
         return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
-    async def metrics_text(self, _request: Request) -> Response:
+    async def metrics_text(self, request: Request) -> Response:
         """``GET /metrics``"""
+        try:
+            await self.door.admitted(request, path="/metrics")
+        except Refusal as refusal:
+            return _plainly(refusal)
         return Response(self.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    async def home(self, _request: Request) -> Response:
-        """``GET /``"""
-        return HTMLResponse(home.page(self.source))
+    async def home(self, request: Request) -> Response:
+        """``GET /``: without a token where one is needed, a page without data."""
+        if not self.door.is_open and "authorization" not in request.headers:
+            return HTMLResponse(home.empty(self.source.cluster))
+        try:
+            visitor = await self.door.admitted(request)
+            return HTMLResponse(home.page(self.source, await home.counts(self.source, self._context(visitor))))
+        except Refusal as refusal:
+            return _plainly(refusal)
+        except AnswerError as error:
+            return _plainly(turned_away(error))
 
 
-def create(settings: Settings, source: metrics.Observed) -> FastAPI:
+def create(settings: Settings, source: metrics.Observed, callers: Callers = ANYBODY) -> FastAPI:
     """The application over ``source``; ``app.state.api`` is its ``Api``."""
-    api = Api(settings, source)
+    if settings.auth == "kubernetes" and callers.is_open:
+        raise ValueError("KRM_AUTH=kubernetes needs callers that are reviewed")
+    api = Api(settings, source, callers)
     app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.api = api
     app.router.redirect_slashes = False
@@ -215,6 +240,10 @@ def refused(refusal: Refusal) -> Response:
     """A refusal in the form of a GraphQL answer."""
     body = orjson.dumps({"errors": [entry(refusal.code, str(refusal))]})
     return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
+
+
+def _plainly(refusal: Refusal) -> Response:
+    return PlainTextResponse(f"{refusal}\n", refusal.status, headers=refusal.headers)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 
 from krm.resources import Resource
@@ -48,10 +48,15 @@ class Live:
         """How true an answer is now."""
         return self._tables.freshness(resource)
 
-    def rows(self, resource: Resource) -> int:
-        """How many objects the table has; 0 while there is none."""
+    def rows(self, resource: Resource, namespaces: Set[str] | None = None) -> int:
+        """How many objects the table has, in all namespaces or in some; 0 while there is none."""
         follower = self._tables.follower(resource)
-        return len(follower.replica) if follower.is_ready else 0
+        return follower.replica.count(namespaces) if follower.is_ready else 0
+
+    def namespaces(self) -> Set[str]:
+        """The namespaces that have rows of any kind."""
+        followers = [self._tables.follower(resource) for resource in self._tables.resources if resource.namespaced]
+        return set[str]().union(*(follower.replica.namespaces for follower in followers if follower.is_ready))
 
     def feed(self, resource: Resource) -> AbstractContextManager[Feed]:
         """What changes from now on. Raises ``AnswerError`` KIND_UNKNOWN."""

@@ -8,8 +8,8 @@ import errno
 import gc
 import logging
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from krm.api import app, processes
 from krm.api.http import Protocol, Server, WebSocketProtocol
 from krm.api.live import Live
+from krm.auth.callers import ANYBODY, Callers
 from krm.errors import ConfigError, KrmError
 from krm.schema import build
 from krm.settings import Settings
@@ -29,6 +30,7 @@ from krm.table.tables import Tables
 
 log = logging.getLogger(__name__)
 
+Admission = Callable[[Live], AbstractAsyncContextManager[Callers]]
 DRAIN_S: Final = 10.0
 """What running requests are given to end after SIGTERM; Kubernetes kills after 30."""
 BACKLOG: Final = 2_048
@@ -74,11 +76,6 @@ def url(settings: Settings, sock: socket.socket) -> str:
 def check(settings: Settings) -> None:
     """Everything that can be refused before listening. Raises ``ConfigError``."""
     settings.check_api()
-    if settings.auth == "kubernetes":
-        raise ConfigError(
-            "KRM_AUTH=kubernetes: this version cannot authenticate callers yet, and does not serve without;"
-            " use KRM_AUTH=none on a loopback address"
-        )
     for variable, path in (("KRM_TLS_CERT_FILE", settings.tls_cert_file), ("KRM_TLS_KEY_FILE", settings.tls_key_file)):
         if path is not None and not path.is_file():
             raise ConfigError(f"{variable}={path} is not a file")
@@ -113,38 +110,46 @@ def configuration(settings: Settings, api: FastAPI) -> uvicorn.Config:
     return config
 
 
-def run(settings: Settings, sock: socket.socket | None = None) -> None:
+def run(settings: Settings, sock: socket.socket | None = None, admission: Admission | None = None) -> None:
     """Serve on ``sock`` (by default where the settings say) until SIGTERM or SIGINT, with ``KRM_WORKERS`` processes.
 
+    ``admission`` says who callers are, where ``KRM_AUTH`` asks for that; a process opens it once.
     Raises ``ConfigError`` before anything is served. Must be called without a running event loop or threads.
     """
     check(settings)
+    if (settings.auth == "kubernetes") != (admission is not None):
+        raise ConfigError("KRM_AUTH=kubernetes and somebody who can review callers go together: krm serve has both")
     listening = sock or listen(settings)
     build.default()  # once, before the processes part
     try:
-        processes.run(settings.workers, lambda: _serve_in_new_loop(settings, listening), listening.close)
+        processes.run(settings.workers, lambda: _serve_in_new_loop(settings, listening, admission), listening.close)
     finally:
         listening.close()
 
 
-def _serve_in_new_loop(settings: Settings, sock: socket.socket) -> None:
+def _serve_in_new_loop(settings: Settings, sock: socket.socket, admission: Admission | None) -> None:
     # Rows live long: what is here now is never looked at again, and full collections of the rest become rare.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, sock))
+        runner.run(serve(settings, sock, admission))
 
 
-async def serve(settings: Settings, sock: socket.socket) -> None:
+async def serve(settings: Settings, sock: socket.socket, admission: Admission | None = None) -> None:
     """Follow Redis and serve on ``sock`` until SIGTERM or SIGINT."""
     store = open_store(settings.require_redis())
     stores = [TableStore(store, settings.cluster, resource) for resource in settings.resources]
     tables = Tables.of(stores)
     try:
-        async with tables:
-            await serve_app(settings, app.create(settings, Live(tables, stores, settings)), sock)
+        live = Live(tables, stores, settings)
+        async with tables, _admitting(live, admission) as callers:
+            await serve_app(settings, app.create(settings, live, callers), sock)
     finally:
         await store.close()
+
+
+def _admitting(live: Live, admission: Admission | None) -> AbstractAsyncContextManager[Callers]:
+    return contextlib.nullcontext(ANYBODY) if admission is None else admission(live)
 
 
 async def serve_app(settings: Settings, api: FastAPI, sock: socket.socket) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +19,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from krm.api import bodies
 from krm.api.bodies import Refusal
+from krm.api.door import Door
+from krm.auth.callers import Caller
+from krm.errors import AnswerError, Code
 from krm.schema.context import Context
 from krm.schema.engine import Answer, Engine
 from krm.schema.engine import Request as Question
@@ -28,6 +32,9 @@ PROTOCOL: Final = "graphql-transport-ws"
 INIT_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 30.0
 """A reader that takes nothing for that long is given up."""
+REVIEW_EVERY_S: Final = 60.0
+REVIEWS: Final = 6
+"""An API server that cannot be asked is asked so often within that time, then the socket ends."""
 MAX_OPERATIONS: Final = 100
 """Running at once on one socket."""
 
@@ -44,14 +51,23 @@ class Socket:
     """One WebSocket."""
 
     def __init__(
-        self, websocket: WebSocket, engine: Engine, context: Callable[[], Context], count: Callable[[Answer], None]
+        self,
+        websocket: WebSocket,
+        engine: Engine,
+        door: Door,
+        context: Callable[[Caller], Context],
+        count: Callable[[Answer], None],
     ) -> None:
         self._websocket = websocket
         self._engine = engine
+        self._door = door
         self._context = context
+        self._caller: Caller | None = None
+        self._expelled: Closed | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._count = count
+        self._payload: Any = None
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._is_acknowledged = False
         self._sending = asyncio.Lock()
 
     async def run(self) -> None:
@@ -68,10 +84,12 @@ class Socket:
             async with asyncio.timeout(INIT_TIMEOUT_S) as patience:
                 while True:
                     await self._take(await self._receive())
-                    if self._is_acknowledged:
+                    if self._caller is not None and self._watching is None:
                         patience.reschedule(None)
+                        self._watching = asyncio.create_task(self._watch(self._caller, patience))
         except TimeoutError:
-            await self._close(4408, "Connection initialisation timeout")
+            closed = self._expelled or Closed(4408, "Connection initialisation timeout")
+            await self._close(closed.code, str(closed))
         except Closed as closed:
             await self._close(closed.code, str(closed))
         except WebSocketDisconnect:
@@ -95,9 +113,10 @@ class Socket:
     async def _take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "connection_init":
-            if self._is_acknowledged:
+            if self._caller is not None:
                 raise Closed(4429, "Too many initialisation requests")
-            self._is_acknowledged = True
+            self._payload = message.get("payload")
+            self._caller = await self._introduced()
             await self._send({"type": "connection_ack"})
         elif kind == "ping":
             await self._send({"type": "pong"})
@@ -112,8 +131,46 @@ class Socket:
         else:
             raise Closed(4400, "unknown type of message")
 
+    async def _introduced(self, *, anew: bool = False) -> Caller:
+        try:
+            return await self._door.introduced(self._payload, anew=anew)
+        except AnswerError as error:
+            if error.code == Code.UNAUTHENTICATED:
+                raise Closed(4401, "Unauthorized") from error
+            raise Closed(1013, "Try again later: callers cannot be reviewed") from error
+
+    async def _watch(self, caller: Caller, patience: asyncio.Timeout) -> None:
+        """Have the token reviewed again each minute, and when it expires; end the socket when it does not hold."""
+        if self._door.is_open:
+            return
+        while self._expelled is None:
+            await self._wait(caller)
+            try:
+                is_same = (await self._again()).key == caller.key
+            except Closed as closed:
+                self._expelled = closed
+            else:
+                self._expelled = None if is_same else Closed(4401, "Unauthorized: the token is somebody else's now")
+        patience.reschedule(asyncio.get_running_loop().time())
+
+    @staticmethod
+    async def _wait(caller: Caller) -> None:
+        left_s = REVIEW_EVERY_S if caller.expires_at_s is None else caller.expires_at_s - time.time()
+        await asyncio.sleep(max(1.0, min(REVIEW_EVERY_S, left_s)))
+
+    async def _again(self) -> Caller:
+        """As the API server says now; while it says nothing, it is asked again for a while. Raises ``Closed``."""
+        for _ in range(REVIEWS - 1):
+            try:
+                return await self._introduced(anew=True)
+            except Closed as closed:
+                if closed.code == 4401:
+                    raise
+            await asyncio.sleep(REVIEW_EVERY_S / REVIEWS)
+        return await self._introduced(anew=True)
+
     def _start(self, message: dict[str, Any]) -> None:
-        if not self._is_acknowledged:
+        if self._caller is None:
             raise Closed(4401, "Unauthorized")
         identifier, payload = message.get("id"), message.get("payload")
         if not isinstance(identifier, str) or not identifier or len(identifier) > 200 or not isinstance(payload, dict):
@@ -122,11 +179,11 @@ class Socket:
             raise Closed(4409, f"Subscriber for {identifier} already exists")
         if len(self._running) >= MAX_OPERATIONS:
             raise Closed(4429, f"more than {MAX_OPERATIONS} operations on one socket")
-        self._running[identifier] = asyncio.create_task(self._operate(identifier, payload))
+        self._running[identifier] = asyncio.create_task(self._operate(identifier, payload, self._caller))
 
-    async def _operate(self, identifier: str, payload: dict[str, Any]) -> None:
+    async def _operate(self, identifier: str, payload: dict[str, Any], caller: Caller) -> None:
         try:
-            async for answer in self._answers(payload):
+            async for answer in self._answers(payload, caller):
                 self._count(answer)
                 await self._send_answer(identifier, answer)
                 if answer.status != 200:
@@ -138,13 +195,13 @@ class Socket:
             if self._running.get(identifier) is asyncio.current_task():
                 del self._running[identifier]
 
-    async def _answers(self, payload: dict[str, Any]) -> AsyncGenerator[Answer]:
+    async def _answers(self, payload: dict[str, Any], caller: Caller) -> AsyncGenerator[Answer]:
         try:
             asked: Question = bodies.checked(payload)
         except Refusal as refusal:
             yield self._engine.refusal(refusal.code, str(refusal))
             return
-        async with contextlib.aclosing(self._engine.answers(asked, self._context())) as answers:
+        async with contextlib.aclosing(self._engine.answers(asked, self._context(caller))) as answers:
             async for answer in answers:
                 yield answer
 
@@ -168,7 +225,7 @@ class Socket:
                 await self._websocket.close(code, reason)
 
     async def _end(self) -> None:
-        running = list(self._running.values())
+        running = [*self._running.values(), *([self._watching] if self._watching is not None else [])]
         self._running.clear()
         for task in running:
             task.cancel()

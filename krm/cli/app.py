@@ -185,6 +185,8 @@ def serve(
     port: Port = None,
     redis_url: RedisUrl = None,
     resources: Resources = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     insecure_no_auth: NoAuth = False,
     log_level: Level = None,
 ) -> int:
@@ -199,7 +201,7 @@ def serve(
         "insecure_no_auth": insecure_no_auth or None,
         "log_level": log_level,
     }
-    return commands.serve(flags, os.environ)
+    return commands.serve(flags, os.environ, kubeconfig, context)
 
 
 @app.command()

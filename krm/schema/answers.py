@@ -13,9 +13,9 @@ from krm.errors import AnswerError, Code, ConfigError
 from krm.objects import times
 from krm.query import arguments, cells, filters, lists
 from krm.query.cells import View
-from krm.query.lists import Page, Scope
+from krm.query.lists import Page
 from krm.resources import Resource
-from krm.schema import common, relations
+from krm.schema import common, relations, scopes
 from krm.schema.context import Context, Freshness
 from krm.schema.facts import Owner
 from krm.schema.relations import Related, Relation
@@ -132,11 +132,14 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     """The answer to a list field with these arguments (those not given are None). Raises ``AnswerError``."""
     check_cluster(context, given.get("cluster"))
     query = list_query(context, resource, given)
-    scope = await context.rights.list_scope(resource)
-    check_namespaces(resource, scope, query.namespaces)
-    replica = await wait(context, resource, given)
+    scope = await scopes.listed(context, resource, query.namespaces)
+    await context.related()
+    await wait(context, resource, given)
+    if query.namespaces is None and not scope.complete:
+        scope = await scopes.listed(context, resource, None)  # by waiting, namespaces may have come
     related = await context.related()
-    # Before the rows are taken, in the same turn of the event loop: the version must not be newer than the rows.
+    # From here on in one turn of the event loop: the version must not be newer than the rows.
+    replica = context.source.get(resource)
     as_of = context.source.freshness(resource)
     page = await lists.answer(replica, query, scope, related)
     if len(page.rows) > context.max_rows:
@@ -149,7 +152,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
         page=page,
         as_of=as_of,
         cluster=context.source.cluster,
-        scope=scope_type(scope),
+        scope=scopes.shown(scope),
         max_rows=context.max_rows,
         related=related,
     )
@@ -182,8 +185,7 @@ async def single(context: Context, resource: Resource, given: Mapping[str, Any])
     if namespace is not None:
         arguments.namespace("namespace", namespace)
     name = arguments.name("name", given["name"])
-    scope = await context.rights.get_scope(resource)
-    check_namespaces(resource, scope, None if namespace is None else frozenset((namespace,)))
+    await scopes.read(context, resource, namespace or "", name)
     replica = await wait(context, resource, given)
     row = replica.get(namespace or "", name)
     return None if row is None else Node(replica, row)
@@ -204,27 +206,11 @@ def check_cluster(context: Context, cluster: str | None) -> None:
         raise arguments.bad("cluster", f"this API serves {context.source.cluster!r} only")
 
 
-def check_namespaces(resource: Resource, scope: Scope, asked: frozenset[str] | None) -> None:
-    """A namespace that is asked for by name must be one that the caller may list, whether it exists or not."""
-    if asked is None or scope.namespaces is None:
-        return
-    refused = sorted(asked - scope.namespaces)
-    if refused:
-        raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural} in the namespace {refused[0]}")
-
-
 def order_spec(order: common.Order | Mapping[str, Any]) -> Mapping[str, Any]:
     """An order as the plain mapping that ``krm.query.orders`` reads."""
     if not isinstance(order, common.Order):
         return order
     return {"path": order.path, "direction": (order.direction or common.Direction.ASC).value}
-
-
-def scope_type(scope: Scope) -> common.Scope:
-    """A scope as the API shows it."""
-    return common.Scope(
-        complete=scope.complete, namespaces=None if scope.namespaces is None else sorted(scope.namespaces)
-    )
 
 
 def requests(node: Node) -> common.Requests:

@@ -15,7 +15,7 @@ from krm.query.cells import View
 from krm.query.lists import ListQuery, Scope
 from krm.query.pages import Position
 from krm.resources import Resource
-from krm.schema import answers, common, relations
+from krm.schema import answers, common, relations, scopes
 from krm.schema.context import Context
 from krm.schema.scalars import JSON, DateTime, Long
 from krm.store.reading import Change
@@ -99,10 +99,11 @@ async def connection(context: Context, given: Mapping[str, Any]) -> Connection:
     query = answers.list_query(
         context, resource, {name: given.get(name) for name in ("namespace", "label_selector", "where")}
     )
-    scope = await context.rights.list_scope(resource)
-    answers.check_namespaces(resource, scope, query.namespaces)
-    replica = await context.source.wait(resource)
+    allowed = scopes.Widening(
+        context, resource, await scopes.listed(context, resource, query.namespaces), query.namespaces
+    )
     await context.related()
+    replica = await context.source.wait(resource)
     question = pages.question("changes", lists.question(replica, query).hex(), given.get("since"))
     after = _after(given.get("after"), question)
     oldest = await context.source.oldest_change(resource)
@@ -110,8 +111,8 @@ async def connection(context: Context, given: Mapping[str, Any]) -> Connection:
     total, has_next = 0, False
     page: list[Shown] = []
     async for change in _walk(context, resource, _start(context, resource, since_s)):
-        row = _matching(context, replica, query, scope, change)
-        if row is None:
+        row = replica.codec.decode(change.record)
+        if not await allowed.covers(row.namespace) or not _matches(context, replica, query, allowed.scope, change, row):
             continue
         total += 1
         if _order(change.id) <= after:
@@ -125,7 +126,7 @@ async def connection(context: Context, given: Mapping[str, Any]) -> Connection:
         nodes=page,
         page_info=common.PageInfo(has_next_page=has_next, end_cursor=cursor),
         total_count=Long(total),
-        scope=answers.scope_type(scope),
+        scope=scopes.shown(allowed.scope),
         freshness=fresh,
         complete_since=None if oldest is None else DateTime(times.from_ms(_order(oldest)[0])),
     )
@@ -148,16 +149,13 @@ async def _walk(context: Context, resource: Resource, after: str) -> AsyncIterat
         await asyncio.sleep(0)
 
 
-def _matching(context: Context, replica: Replica, query: ListQuery, scope: Scope, change: Change) -> Row | None:
-    """The row of a change that matches, in the state after it or before it."""
+def _matches(context: Context, replica: Replica, query: ListQuery, scope: Scope, change: Change, row: Row) -> bool:
+    """Whether a change matches, in the state after it or before it."""
     known = context.relations()
     view = View(replica, known if isinstance(known, relations.Related) else None)
-    row = replica.codec.decode(change.record)
     if lists.passes(view, query, row, scope):
-        return row
-    if change.previous and lists.passes(view, query, replica.codec.decode(change.previous), scope):
-        return row
-    return None
+        return True
+    return bool(change.previous) and lists.passes(view, query, replica.codec.decode(change.previous), scope)
 
 
 def _after(cursor: str | None, question: bytes) -> tuple[int, int]:

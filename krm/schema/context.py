@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import orjson
 
+from krm.auth.rights import AllRights, Rights
 from krm.errors import AnswerError, Code
-from krm.query.lists import EVERYTHING, MAX_ROWS, Scope
+from krm.query.lists import MAX_ROWS, Scope
 from krm.resources import Resource
 from krm.schema.facts import AllFacts
 from krm.schema.plans import Keeper
@@ -116,41 +117,9 @@ class Source(Protocol):
         """How many lines of drift are kept."""
         ...
 
-    def rows(self, resource: Resource) -> int:
-        """How many objects the table has; 0 while there is none."""
+    def rows(self, resource: Resource, namespaces: Set[str] | None = None) -> int:
+        """How many objects the table has, in all namespaces or in some; 0 while there is none."""
         ...
-
-
-class Rights(Protocol):
-    """What the caller may see."""
-
-    async def list_scope(self, resource: Resource) -> Scope:
-        """Where the caller may list. Raises ``AnswerError`` FORBIDDEN where nowhere."""
-        ...
-
-    async def get_scope(self, resource: Resource) -> Scope:
-        """Where the caller may get one object by its name, or list. Raises ``AnswerError`` FORBIDDEN where nowhere."""
-        ...
-
-    async def watch_scope(self, resource: Resource) -> Scope:
-        """Where the caller may watch. Raises ``AnswerError`` FORBIDDEN where nowhere."""
-        ...
-
-
-class AllRights:
-    """A caller that may see everything: ``KRM_AUTH=none``."""
-
-    async def list_scope(self, resource: Resource) -> Scope:  # noqa: ARG002  (the rights are the same for each)
-        """Everything."""
-        return EVERYTHING
-
-    async def get_scope(self, resource: Resource) -> Scope:  # noqa: ARG002
-        """Everything."""
-        return EVERYTHING
-
-    async def watch_scope(self, resource: Resource) -> Scope:  # noqa: ARG002
-        """Everything."""
-        return EVERYTHING
 
 
 @dataclass(kw_only=True)
@@ -169,6 +138,9 @@ class Context:
     facts: AllFacts = field(default_factory=AllFacts)
     filters: dict[Any, Any] = field(default_factory=dict)
     """What the arguments of relations mean, which are the same for every row."""
+    reached: frozenset[str] | None = None
+    """Plurals of the kinds that the question can reach over relations; None: any. For those alone rights are asked."""
+    _scopes: Mapping[str, Scope] | None = None
     _related: Related | None = None
     fallbacks: int = 0
     """Lists that had to be executed plainly because a row was not as its type says."""
@@ -176,6 +148,10 @@ class Context:
     """Values that are not of the sort that their type says, answered as null."""
     embedded: list[list[bytes]] = field(default_factory=list)
     _mark: str = ""
+
+    def expect(self, reached: frozenset[str]) -> None:
+        """The next question can reach these kinds and no others."""
+        self.reached, self._scopes, self._related = reached, None, None
 
     def relations(self) -> Related | Awaitable[Related]:
         """How kinds are related, within the caller's rights; these are asked for once a question."""
@@ -186,16 +162,30 @@ class Context:
         return self._related or await self._relate()
 
     async def _relate(self) -> Related:
+        if self._scopes is None:
+            self._scopes = await self.related_scopes()
+        self._related = Related(self.source.get, self.facts, self._scopes)
+        return self._related
+
+    async def related_scopes(self) -> Mapping[str, Scope]:
+        """Where the caller may list each kind that the question can reach, as of now."""
         scopes = {}
         for resource in self.source.resources:
+            if self.reached is not None and resource.plural not in self.reached:
+                continue
             try:
                 scopes[resource.plural] = await self.rights.list_scope(resource)
             except AnswerError as error:
                 if error.code != Code.FORBIDDEN:
                     raise
                 scopes[resource.plural] = NOTHING
-        self._related = Related(self.source.get, self.facts, scopes)
-        return self._related
+        return scopes
+
+    async def relate_anew(self) -> bool:
+        """Ask for the rights again, for whoever goes on telling; whether they are others now."""
+        before, self._scopes = self._scopes, await self.related_scopes()
+        self._related = Related(self.source.get, self.facts, self._scopes)
+        return before is not None and before != self._scopes
 
     @property
     def mark(self) -> str:

@@ -7,6 +7,7 @@ unions, comparing each field of a response name with the first one says the same
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from graphql import (
 from graphql.validation.specified_rules import recommended_rules
 
 from krm.errors import AnswerError, Code
-from krm.schema import limits
+from krm.schema import limits, reach
 from krm.schema.limits import Limits
 
 MAX_ERRORS: Final = 10
@@ -45,6 +46,13 @@ class Document:
 
     node: DocumentNode
     plans: dict[Any, Any] = field(default_factory=dict)
+    _reached: frozenset[str] | None = None
+
+    def reached(self, variables: Mapping[str, Any] | None) -> frozenset[str]:
+        """Plurals of the kinds that it can reach over relations."""
+        if self._reached is None:
+            self._reached = reach.of_document(self.node)
+        return self._reached | reach.of_value(variables) if variables else self._reached
 
 
 class Documents:

@@ -6,15 +6,15 @@ import heapq
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from krm.errors import AnswerError, Code
 from krm.objects import times
 from krm.query import arguments, pages
 from krm.query.lists import Scope
 from krm.query.pages import Position
 from krm.resources import Resource
-from krm.schema import answers, common
+from krm.schema import answers, common, scopes
 from krm.schema.context import Context
 from krm.schema.scalars import DateTime, Long
+from krm.schema.scopes import Widening
 from krm.store.head import DriftLine
 
 SLICE: Final = 500
@@ -31,11 +31,11 @@ async def connection(context: Context, given: Mapping[str, Any]) -> common.Drift
     chosen = await _scopes(context, None if word is None else answers.find(context, word))
     question = pages.question("drift", context.source.cluster, word)
     start = _start(given.get("after"), question)
-    newest = [await _lines(context, resource, scope, start, first + 1) for resource, scope in chosen]
+    newest = [await _lines(context, resource, allowed, start, first + 1) for resource, allowed in chosen]
     merged = heapq.merge(*newest, key=lambda each: each[0], reverse=True)
     shown = [line for line, _ in zip(merged, range(first + 1), strict=False)]
     page = shown[:first]
-    total = sum([await _count(context, resource, scope) for resource, scope in chosen])
+    total = sum([await _count(context, resource, allowed) for resource, allowed in chosen])
     cursor = None
     if page:
         (ms, number, plural), _ = page[-1]
@@ -44,27 +44,20 @@ async def connection(context: Context, given: Mapping[str, Any]) -> common.Drift
         nodes=[_drift(resource_name, line) for (_, _, resource_name), line in page],
         page_info=common.PageInfo(has_next_page=len(shown) > first, end_cursor=cursor),
         total_count=Long(total),
-        scope=_scope(chosen),
+        scope=_scope([allowed.scope for _, allowed in chosen]),
     )
 
 
-async def _scopes(context: Context, resource: Resource | None) -> list[tuple[Resource, Scope]]:
+async def _scopes(context: Context, resource: Resource | None) -> list[tuple[Resource, Widening]]:
     if resource is not None:
-        return [(resource, await context.rights.list_scope(resource))]
-    found = []
-    for each in context.source.resources:
-        try:
-            found.append((each, await context.rights.list_scope(each)))
-        except AnswerError as error:
-            if error.code != Code.FORBIDDEN:
-                raise
-            found.append((each, Scope(namespaces=frozenset())))
-    return found
+        return [(resource, Widening(context, resource, await context.rights.list_scope(resource)))]
+    every = context.source.resources
+    return [(each, Widening(context, each, await scopes.listed_or_nothing(context, each))) for each in every]
 
 
-def _scope(chosen: Sequence[tuple[Resource, Scope]]) -> common.Scope:
+def _scope(found: Sequence[Scope]) -> common.Scope:
     """What all kinds together show: the worst counts."""
-    bounded = [scope.namespaces for _, scope in chosen if scope.namespaces is not None]
+    bounded = [scope.namespaces for scope in found if scope.namespaces is not None]
     if not bounded:
         return common.Scope(complete=True, namespaces=None)
     return common.Scope(complete=False, namespaces=sorted(frozenset.union(*bounded)))
@@ -78,14 +71,14 @@ def _start(after: str | None, question: bytes) -> Place | None:
 
 
 async def _lines(
-    context: Context, resource: Resource, scope: Scope, start: Place | None, most: int
+    context: Context, resource: Resource, allowed: Widening, start: Place | None, most: int
 ) -> list[tuple[Place, DriftLine]]:
     """The newest lines before ``start`` that the caller may see."""
     found: list[tuple[Place, DriftLine]] = []
     before = "+" if start is None else f"{start[0]}-{start[1]}"
     async for line in _walk(context, resource, before):
         place = _place(resource, line)
-        if (start is None or place < start) and _is_visible(scope, line):
+        if (start is None or place < start) and await allowed.covers(line.namespace):
             found.append((place, line))
             if len(found) == most:
                 break
@@ -102,14 +95,10 @@ async def _walk(context: Context, resource: Resource, before: str) -> AsyncItera
         before = f"({lines[-1].id}"
 
 
-async def _count(context: Context, resource: Resource, scope: Scope) -> int:
-    if scope.namespaces is None:
+async def _count(context: Context, resource: Resource, allowed: Widening) -> int:
+    if allowed.scope.complete:
         return await context.source.drift_count(resource)
-    return sum([1 async for line in _walk(context, resource, "+") if _is_visible(scope, line)])
-
-
-def _is_visible(scope: Scope, line: DriftLine) -> bool:
-    return scope.namespaces is None or line.namespace in scope.namespaces
+    return sum([await allowed.covers(line.namespace) async for line in _walk(context, resource, "+")])
 
 
 def _place(resource: Resource, line: DriftLine) -> Place:

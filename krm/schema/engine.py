@@ -95,6 +95,7 @@ class Engine:
 
     async def _subscribe(self, document: Document, request: Request, context: Context) -> AsyncGenerator[Answer]:
         context.facts = self._facts
+        context.expect(document.reached(request.variables))
         pending = subscribe(
             self._schema,
             document.node,
@@ -135,6 +136,7 @@ class Engine:
         context.plans = document.plans
         context.keeper = self._keeper
         context.facts = self._facts
+        context.expect(document.reached(request.variables))
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._execute(document, request, context)

@@ -7,7 +7,7 @@ too slow), there is one RESYNC, which means "forget what you have", and the begi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,14 +17,14 @@ from krm.query.cells import View
 from krm.query.lists import ListQuery, Scope
 from krm.query.pages import Position
 from krm.resources import Resource
-from krm.schema import answers, common, relations
+from krm.schema import answers, common, relations, scopes
 from krm.schema.answers import Node
 from krm.schema.context import Context
+from krm.schema.watch import Watch
 from krm.store.rows import Row
 from krm.table.feeds import RESYNC, Delta, Feed
+from krm.table.replica import Replica
 
-IDLE_S: Final = 15.0
-"""How long a feed is waited for before the replica is looked at again."""
 RETRY_S: Final = 0.25
 SLICE: Final = 500
 MAX_REPLAYED: Final = 100_000
@@ -50,11 +50,11 @@ class Lost(Exception):
 class Subscription:
     """One subscriber's view of one kind."""
 
-    def __init__(self, context: Context, resource: Resource, query: ListQuery, scope: Scope) -> None:
+    def __init__(self, context: Context, resource: Resource, query: ListQuery, watch: Watch) -> None:
         self._context = context
         self._resource = resource
         self._query = query
-        self._scope = scope
+        self._watch = watch
         self._question = pages.question(
             "watch",
             context.source.cluster,
@@ -89,9 +89,14 @@ class Subscription:
     async def _beginning(self, here: Place) -> AsyncIterator[Event]:
         """An ADDED for each object that matches at ``here``; only the last one can be resumed from."""
         replica = self._context.source.get(self._resource)
-        page = await lists.answer(replica, self._query, self._scope, await self._context.related())
-        for place, row in enumerate(page.rows, start=1):
-            at = here if place == len(page.rows) else _NOWHERE
+        page = await lists.answer(replica, self._query, self._watch.scope, await self._context.related())
+        for event in self._added(replica, page.rows, here):
+            await self._still()
+            yield event
+
+    def _added(self, replica: Replica, rows: Sequence[Row], here: Place) -> Iterator[Event]:
+        for place, row in enumerate(rows, start=1):
+            at = here if place == len(rows) else _NOWHERE
             yield Event(type=common.EventType.ADDED, object=Node(replica, row), resume_token=self._token(at))
 
     async def _since(self, start: Place, here: Place) -> AsyncIterator[Event]:
@@ -115,13 +120,14 @@ class Subscription:
                 is_deletion = change.type == "DELETED"
                 event = self._event(before, None if is_deletion else after, after, (run, number, identifier))
                 if event is not None:
+                    await self._still()
                     yield event
 
     async def _live(self, feed: Feed, here: Place) -> AsyncIterator[Event]:
         """What the replica takes in from ``here`` on. Raises ``Lost``."""
-        run, number, _ = here
+        run, number, identifier = here
         while True:
-            deltas: list[Delta] | None = await feed.take(timeout_s=IDLE_S)
+            deltas: list[Delta] | None = await feed.take(timeout_s=self._watch.patience_s)
             if deltas is RESYNC:
                 raise Lost
             position = self._context.source.position(self._resource)
@@ -132,10 +138,45 @@ class Subscription:
                     continue
                 if delta.seq != number + 1:
                     raise Lost
-                number = delta.seq
-                event = self._event(delta.before, delta.after, delta.last or delta.before, (run, number, delta.id))
-                if event is not None:
+                if self._watch.is_due:
+                    async for event in self._renewed((run, number, identifier)):
+                        yield event
+                number, identifier = delta.seq, delta.id
+                told = self._event(delta.before, delta.after, delta.last or delta.before, (run, number, identifier))
+                if told is not None and not self._watch.was_told(self._namespace(delta), number):
+                    yield told
+            if self._watch.is_due:
+                async for event in self._renewed((run, number, identifier)):
                     yield event
+
+    @staticmethod
+    def _namespace(delta: Delta) -> str:
+        row = delta.after or delta.before or delta.last
+        return "" if row is None else row.namespace
+
+    async def _renewed(self, here: Place) -> AsyncIterator[Event]:
+        """Ask for the rights again: what is new to be seen comes as ADDED. Raises ``Lost``, ``AnswerError``."""
+        opened = await self._renew()
+        if not opened:
+            return
+        replica = self._context.source.get(self._resource)
+        self._watch.open(opened, self._here()[1])
+        page = await lists.answer(replica, self._query, Scope(namespaces=opened), await self._context.related())
+        for event in self._added(replica, page.rows, here):
+            yield event
+
+    async def _still(self) -> None:
+        """Before what is told may be told: if it is time, whether the rights are what they were. Raises ``Lost``."""
+        if self._watch.is_due and await self._renew():
+            raise Lost
+
+    async def _renew(self) -> frozenset[str]:
+        """The namespaces that came to the scope. Raises ``Lost`` where what was told does not hold any more."""
+        are_relations_others = await self._watch.patiently(self._context.relate_anew)
+        opened = await self._watch.patiently(lambda: self._watch.renew(self._context, self._resource))
+        if opened is None or (are_relations_others and self._query.where is not None):
+            raise Lost
+        return opened
 
     # -- one change ------------------------------------------------------------------------------------------------
 
@@ -158,7 +199,9 @@ class Subscription:
     def _passes(self, row: Row) -> bool:
         known = self._context.relations()
         resolver = known if isinstance(known, relations.Related) else None
-        return lists.passes(View(self._context.source.get(self._resource), resolver), self._query, row, self._scope)
+        return lists.passes(
+            View(self._context.source.get(self._resource), resolver), self._query, row, self._watch.scope
+        )
 
     def _here(self) -> Place:
         position = self._context.source.position(self._resource)
@@ -175,11 +218,13 @@ class Subscription:
 
     def _token(self, at: Place) -> str:
         run, number, identifier = at
-        return pages.encode(Position(run, identifier, (number,)), self._question)
+        return pages.encode(Position(run, identifier, (number, self._watch.mark)), self._question)
 
     def _read(self, token: str) -> Place:
         try:
-            position = pages.decode(arguments.text("resumeToken", token), self._question, values=1)
+            position = pages.decode(arguments.text("resumeToken", token), self._question, values=2)
+            if position.values[1] != self._watch.mark:
+                return _NOWHERE  # other rights: what was hidden then is missing among the changes since
             return position.namespace, int(position.values[0]), position.name
         except AnswerError as error:
             if error.code != Code.CURSOR_INVALID:
@@ -197,9 +242,8 @@ async def subscribe(context: Context, resource: Resource, given: Mapping[str, An
     """The events of a subscription field. Raises ``AnswerError``."""
     answers.check_cluster(context, given.get("cluster"))
     query = answers.list_query(context, resource, given)
-    scope = await context.rights.watch_scope(resource)
-    answers.check_namespaces(resource, scope, query.namespaces)
+    watch = Watch(await scopes.watched(context, resource, query.namespaces), query.namespaces, context.rights.renewed_s)
     await answers.wait(context, resource, given)
     await context.related()
-    async for event in Subscription(context, resource, query, scope).events(given.get("resume_token")):
+    async for event in Subscription(context, resource, query, watch).events(given.get("resume_token")):
         yield event

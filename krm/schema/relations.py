@@ -39,7 +39,7 @@ class Related:
     ) -> None:
         self._get = get
         self._facts = facts
-        self._scopes = scopes or {}
+        self._scopes = scopes
         self._looks: dict[str, Look] = {}
 
     def renew(self) -> None:
@@ -74,8 +74,14 @@ class Related:
         return [each for each in found.values() if scope.namespaces is None or each.namespace in scope.namespaces]
 
     def scope(self, resource: Resource) -> Scope:
-        """Where the caller may list a kind."""
-        return self._scopes.get(resource.plural, EVERYTHING)
+        """Where the caller may list a kind. Raises ``LookupError`` for one whose rights were not asked for."""
+        if self._scopes is None:
+            return EVERYTHING
+        found = self._scopes.get(resource.plural)
+        if found is None:
+            self._get(resource)  # says so if it is not cached at all
+            raise LookupError(f"the question was not expected to reach {resource.plural}")
+        return found
 
     def fact(self, resource: Resource, row: Row) -> Any:
         """What is known of a row beyond its columns."""
@@ -95,8 +101,8 @@ class Related:
             if error.code not in (Code.NOT_READY, Code.KIND_UNKNOWN):
                 raise
             return None
-        row = replica.find(uid)
         scope = self.scope(resource)
+        row = replica.find(uid)
         if row is None or (scope.namespaces is not None and row.namespace not in scope.namespaces):
             return None
         return replica, row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import signal
 import sys
@@ -14,6 +15,7 @@ from krm.cli import output
 from krm.cli.serving import roles, together
 from krm.cli.serving.roles import ClusterChoice, Role, Simulated
 from krm.cli.serving.together import Together
+from krm.errors import ConfigError
 
 Flags = Mapping[str, object]
 P = ParamSpec("P")
@@ -40,7 +42,7 @@ def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed:
     """``krm demo``. On a terminal the log shows warnings and errors only, unless it is asked for more."""
     if sys.stderr.isatty() and not flags.get("log_level") and not env.get("KRM_LOG_LEVEL"):
         flags = {**flags, "log_level": "warning"}
-    settings = roles.settings_from(flags, env)
+    settings = dataclasses.replace(roles.settings_from(flags, env), auth=_auth_of_demo(env))
     _warn_of_password(flags)
     if settings.redis_url is not None:
         from krm.cli.serving import preflight
@@ -83,13 +85,20 @@ def work(role: Role, flags: Flags, env: Mapping[str, str], kubeconfig: Path | No
 
 
 @_long_running
-def serve(flags: Flags, env: Mapping[str, str]) -> int:
+def serve(flags: Flags, env: Mapping[str, str], kubeconfig: Path | None, context: str | None) -> int:
     """``krm serve``"""
     settings = roles.settings_from(flags, env)
     _warn_of_password(flags)
     settings.require_redis()
     settings.check_api()
-    return roles.serve(settings)
+    return roles.serve(settings, None, ClusterChoice(kubeconfig=kubeconfig, context=context))
+
+
+def _auth_of_demo(env: Mapping[str, str]) -> str:
+    """A simulated cluster holds no secrets and has no users, even inside a real one. Raises ``ConfigError``."""
+    if env.get("KRM_AUTH", "").strip().lower() == "kubernetes":
+        raise ConfigError("KRM_AUTH=kubernetes: the simulated cluster of krm demo has no users; krm run has")
+    return "none"
 
 
 def _warn_of_password(flags: Flags) -> None:

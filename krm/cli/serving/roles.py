@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,12 +52,20 @@ def work(role: Role, settings: Settings, resources: Sequence[Resource], cluster:
     return 0
 
 
-def serve(settings: Settings, listening: socket.socket | None = None) -> int:
-    """The API until SIGTERM or SIGINT."""
+def serve(settings: Settings, listening: socket.socket | None, cluster: ClusterChoice) -> int:
+    """The API until SIGTERM or SIGINT. ``cluster`` is asked who callers are, where ``KRM_AUTH`` says so."""
     logs.configure(settings.log_format, settings.log_level)
     from krm.api import server
 
-    server.run(settings, listening)
+    admission = None
+    if settings.auth == "kubernetes":
+        from krm.auth import reviewed
+
+        reviewed.check(cluster.kubeconfig, cluster.context)
+        admission = functools.partial(
+            reviewed.reviewed, cluster.kubeconfig, cluster.context, audience=settings.token_audience
+        )
+    server.run(settings, listening, admission)
     return 0
 
 

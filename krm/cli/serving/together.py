@@ -98,7 +98,7 @@ def _parts(wanted: Together, settings: Settings, listening: socket.socket) -> tu
                 imports=("krm.simulator",),
             )
         ]
-    api = Part(name="api", run=lambda: roles.serve(settings, listening), keeps=(listening.fileno(),))
+    api = Part(name="api", run=lambda: roles.serve(settings, listening, cluster), keeps=(listening.fileno(), *keeps))
     workers = [
         Part(name=role, run=_working(role, settings, cluster), keeps=keeps, imports=("krm.workers.entry",))
         for role in _ROLES

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from krm.auth.rights import AllRights, Named
 from krm.errors import AnswerError, Code
 from krm.query.lists import Scope
 from krm.resources import Resource
-from krm.schema.context import AllRights, Context
+from krm.schema.context import Context
 from krm.table.freshness import State
 from tests.sources import FilledSource, node, pod
 from tests.unit.schema.asking import ask, codes, engine
@@ -192,12 +193,13 @@ async def test_an_unknown_kind_is_named_with_the_nearest() -> None:
 
 
 class SomeNamespaces(AllRights):
-    async def list_scope(self, resource: Resource) -> Scope:
+    async def list_scope(self, resource: Resource, named: Named = None) -> Scope:
         if not resource.namespaced:
             raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural}")
         return Scope(namespaces=frozenset({"ns1"}))
 
-    get_scope = list_scope
+    async def get_scope(self, resource: Resource, namespace: str, name: str) -> Scope:
+        return await self.list_scope(resource)
 
 
 async def test_rights_bound_what_is_listed_counted_and_named() -> None:

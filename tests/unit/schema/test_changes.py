@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from krm.auth.rights import AllRights, Named
 from krm.query.lists import Scope
 from krm.resources import Resource
-from krm.schema.context import AllRights, Context
+from krm.schema.context import Context
 from tests.sources import FilledSource, pod
 from tests.unit.schema.asking import ask
 
@@ -78,7 +79,7 @@ async def test_pages_show_each_change_once() -> None:
 
 
 class OneNamespace(AllRights):
-    async def list_scope(self, resource: Resource) -> Scope:
+    async def list_scope(self, resource: Resource, named: Named = None) -> Scope:
         return Scope(namespaces=frozenset({"other"}))
 
 

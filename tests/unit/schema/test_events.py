@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from krm.auth.rights import AllRights, Named
 from krm.query.lists import Scope
 from krm.resources import Resource
-from krm.schema.context import AllRights, Context
+from krm.schema.context import Context
 from krm.schema.engine import Request
 from krm.table.freshness import State
 from tests.sources import FilledSource, pod
@@ -197,7 +198,7 @@ async def test_a_token_of_another_filter_is_refused() -> None:
 
 
 class OneNamespace(AllRights):
-    async def watch_scope(self, resource: Resource) -> Scope:
+    async def watch_scope(self, resource: Resource, named: Named = None) -> Scope:
         return Scope(namespaces=frozenset({"default"}))
 
 

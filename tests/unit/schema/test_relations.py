@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from krm.auth.rights import AllRights, Named
 from krm.errors import AnswerError, Code
 from krm.query.lists import Scope
 from krm.resources import Resource
-from krm.schema.context import AllRights, Context
+from krm.schema.context import Context
 from krm.store.head import DriftLine
 from krm.table.freshness import State
 from tests.sources import FilledSource, node, pod
@@ -185,7 +186,7 @@ async def test_a_relation_to_a_kind_that_is_not_ready_is_an_error_there_only() -
 
 
 class OnlyPods(AllRights):
-    async def list_scope(self, resource: Resource) -> Scope:
+    async def list_scope(self, resource: Resource, named: Named = None) -> Scope:
         if resource.plural != "pods":
             raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural}")
         return Scope(namespaces=frozenset({"default"}))
@@ -295,7 +296,7 @@ async def test_drift_tells_what_it_knows() -> None:
 
 
 class OneNamespace(AllRights):
-    async def list_scope(self, resource: Resource) -> Scope:
+    async def list_scope(self, resource: Resource, named: Named = None) -> Scope:
         if resource.plural != "pods":
             raise AnswerError(Code.FORBIDDEN, f"no right to list {resource.plural}")
         return Scope(namespaces=frozenset({"ns1"}))
