@@ -46,6 +46,8 @@ async def question(request: Request, max_bytes: int, *, timeout_s: float = READ_
 
 def check_headers(request: Request, max_bytes: int) -> None:
     """Type, encoding and announced length. Raises ``Refusal``."""
+    if "upgrade" in request.headers.get("connection", "").lower():
+        raise Refusal(400, "Upgrade: only a GET can become a WebSocket", headers={"Connection": "close"})
     kind, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().replace('"', "").removeprefix("charset=")
     if kind.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):

@@ -62,6 +62,10 @@ class Protocol(HttpToolsProtocol):
         if self._is_ending and self.cycle is not None:
             self.cycle.keep_alive = False
 
+    def _should_upgrade(self) -> bool:
+        """uvicorn takes every method for a handshake; what is none is a request, and refused as requests are."""
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
     def shutdown(self) -> None:
         """The server ends: a request that is here or on its way is answered, then the connection closes."""
         self._is_ending = True

@@ -33,6 +33,7 @@ INIT_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 30.0
 """A reader that takes nothing for that long is given up."""
 REVIEW_EVERY_S: Final = 60.0
+REVIEW_LEAST_S: Final = 1.0
 REVIEWS: Final = 6
 """An API server that cannot be asked is asked so often within that time, then the socket ends."""
 MAX_OPERATIONS: Final = 100
@@ -156,7 +157,7 @@ class Socket:
     @staticmethod
     async def _wait(caller: Caller) -> None:
         left_s = REVIEW_EVERY_S if caller.expires_at_s is None else caller.expires_at_s - time.time()
-        await asyncio.sleep(max(1.0, min(REVIEW_EVERY_S, left_s)))
+        await asyncio.sleep(max(REVIEW_LEAST_S, min(REVIEW_EVERY_S, left_s)))
 
     async def _again(self) -> Caller:
         """As the API server says now; while it says nothing, it is asked again for a while. Raises ``Closed``."""

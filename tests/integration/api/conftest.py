@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from krm.api import app, http, server
+from krm.auth.callers import ANYBODY, Callers
 from krm.settings import Settings
 from tests.sources import FilledSource, node, pod
 from tests.waiting import wait_until
@@ -42,10 +43,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(source: FilledSource, **flags: object) -> AsyncIterator[Running]:
+async def running(source: FilledSource, callers: Callers = ANYBODY, **flags: object) -> AsyncIterator[Running]:
     settings = Settings.load({"port": 0, **flags}, {})
     server.check(settings)
-    api = app.create(settings, source)
+    api = app.create(settings, source, callers)
     listening = server.listen(settings)
     uvicorn = http.Server(server.configuration(settings, api), api.state.api.stop)
     life = asyncio.create_task(uvicorn.serve(sockets=[listening]))

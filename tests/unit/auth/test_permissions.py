@@ -25,7 +25,7 @@ class Cluster:
 
     def __init__(self, **grants: set[Grant]) -> None:
         self.grants = grants
-        self.held = ("a", "b", "c")
+        self.held: tuple[str, ...] = ("a", "b", "c")
         self.asked: list[tuple[str, str, str, str]] = []
         self.is_down = False
         self.under_way = self.most_under_way = 0
