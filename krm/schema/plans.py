@@ -22,7 +22,10 @@ from graphql import (
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 
+from krm.schema import templates
 from krm.schema.scalars import INT64
+from krm.schema.templates import Tree
+from krm.store.compression import Text
 from krm.store.rows import Row
 from krm.table.replica import Replica
 
@@ -56,6 +59,8 @@ class _Part(NamedTuple):
 
     type: Any
     convert: Callable[[Any], Any] | None = None
+    tree: Tree | None = None
+    """The selection, where it is one of texts that a row may know itself."""
 
 
 class _Member(NamedTuple):
@@ -74,6 +79,8 @@ class Plan:
         self._object_at: str | None = None
         self._requests: tuple[str, tuple[tuple[str, str], ...]] | None = None
         part = self._struct(type_, details, is_top=True)
+        self._tree = part.tree
+        self._template: templates.Template | None = None
         self._decode = msgspec.json.Decoder(part.type).decode
         self._convert = part.convert
         self._encode = msgspec.json.Encoder().encode
@@ -104,8 +111,11 @@ class Plan:
         fields = [(member.attribute, member.part.type, member.default) for member in members]
         read = msgspec.defstruct(type_.name, fields, rename=wires, gc=False)
         responses = {member.attribute: member.response for member in members}
+        tree: Tree | None = [(member.response, member.wire, member.part.tree) for member in members]
+        if not members or any(member.part.tree is None for member in members):
+            tree = None
         if responses == wires and all(member.part.convert is None for member in members):
-            return _Part(read)
+            return _Part(read, None, tree)
         written = msgspec.defstruct(
             type_.name, [(member.attribute, Any) for member in members], rename=responses, gc=False
         )
@@ -115,14 +125,14 @@ class Plan:
             cells = zip(msgspec.structs.astuple(value), converts, strict=True)
             return written(*(cell if each is None or cell is None else each(cell) for cell, each in cells))
 
-        return _Part(read, convert)
+        return _Part(read, convert, tree)
 
     def _member(
         self, type_: GraphQLObjectType, attribute: str, response: str, details: FieldDetailsList, *, is_top: bool
     ) -> _Member:
         wire = details[0].node.name.value
         if wire == "__typename":
-            return _Member(attribute, response, wire, _Part(str), type_.name)
+            return _Member(attribute, response, wire, _Part(str, None, type_.name), type_.name)
         field = type_.fields[wire]
         if is_top and wire == OBJECT:
             self._object_at = attribute
@@ -135,7 +145,7 @@ class Plan:
         if isinstance(field.type, GraphQLScalarType) and field.type.name == "JSON":
             return _Member(attribute, response, wire, _Part(msgspec.Raw), _NULL)
         part = self._type(field.type, details)
-        return _Member(attribute, response, wire, _Part(part.type | None, part.convert), None)
+        return _Member(attribute, response, wire, part._replace(type=part.type | None), None)
 
     def _type(self, type_: Any, details: FieldDetailsList) -> _Part:
         if isinstance(type_, GraphQLNonNull):
@@ -148,7 +158,7 @@ class Plan:
         if isinstance(type_, GraphQLObjectType):
             return self._struct(type_, details)
         if isinstance(type_, GraphQLScalarType) and type_.name in _LEAVES:
-            return _Part(_LEAVES[type_.name])
+            return _Part(_LEAVES[type_.name], None, [] if _LEAVES[type_.name] is str else None)
         raise NotCompilable
 
     def _amounts(self, type_: GraphQLObjectType, details: FieldDetailsList) -> tuple[tuple[str, str], ...]:
@@ -163,23 +173,44 @@ class Plan:
     def project(self, replica: Replica, rows: Sequence[Row]) -> list[bytes]:
         """The JSON of each row. Raises ``Anomaly``, ``CorruptData``."""
         kept = self.kept
-        out: list[bytes] = []
-        for row in rows:
+        out: list[Any] = []
+        missing: list[int] = []
+        for place, row in enumerate(rows):
             entry = kept.get(row.uid)
             if entry is not None and entry[0] is row:
                 out.append(entry[1])
-                continue
-            made = self._one(replica, row)
-            out.append(made)
-            if self.is_kept:
-                kept[row.uid] = (row, made)
-                self.kept_bytes += len(made) - (len(entry[1]) if entry is not None else 0)
+            else:
+                out.append(self._from_row(replica, row))
+                if out[-1] is None:
+                    missing.append(place)
+                else:
+                    self._keep(row, out[-1])
+        if missing:
+            unread = [rows[place] for place in missing]
+            for place, row, body in zip(missing, unread, replica.codec.bodies(unread), strict=True):
+                out[place] = made = self._from_object(replica, row, body)
+                self._keep(row, made)
         return out
 
-    def _one(self, replica: Replica, row: Row) -> bytes:
-        body = replica.codec.body(row.record)
+    def _keep(self, row: Row, made: bytes) -> None:
+        if self.is_kept:
+            before = self.kept.get(row.uid)
+            self.kept[row.uid] = (row, made)
+            self.kept_bytes += len(made) - (len(before[1]) if before is not None else 0)
+
+    def _from_row(self, replica: Replica, row: Row) -> bytes | None:
+        if self._tree is None:
+            return None
+        if self._template is None:
+            self._template = templates.compiled(self._tree, replica.resource)
+            if self._template is None:
+                self._tree = None
+                return None
+        return self._template.fill(row)
+
+    def _from_object(self, replica: Replica, row: Row, body: Text) -> bytes:
         if self._only_object:
-            return b'{"object":' + body + b"}"
+            return b"".join((b'{"object":', body, b"}"))
         try:
             decoded = self._decode(body)
         except (msgspec.DecodeError, RecursionError) as error:

@@ -6,8 +6,9 @@ A dictionary is known by the id inside it; bodies name the one they need.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import zstandard
 
@@ -18,6 +19,17 @@ LEVEL: Final = 1
 DICTIONARY_BYTES: Final = 110 * 1024
 MIN_SAMPLES: Final = 64
 MAX_SAMPLES: Final = 1_500
+
+
+_FEW: Final = 4
+"""Bodies for which it is not worth while to decompress them together."""
+MAX_AT_ONCE: Final = 64 * 2**20
+"""Bytes that are decompressed together at most."""
+
+Compressed = tuple[Compression, int, bytes, int]
+"""How, with which dictionary, the compressed bytes, and their size once they are not."""
+
+Text = bytes | memoryview
 
 
 class MissingDictionary(CorruptData):
@@ -80,6 +92,32 @@ class Compressor:
             return back.decompress(body, max_output_size=size)
         except zstandard.ZstdError as error:
             raise CorruptData(f"a stored body does not decompress: {error}") from error
+
+    def decompress_all(self, bodies: Sequence[Compressed]) -> list[Text]:
+        """Many bodies, in a third of the time; raises as ``decompress``."""
+        if len(bodies) < _FEW or sum(size for _, _, _, size in bodies) > MAX_AT_ONCE:
+            return [self.decompress(*each) for each in bodies]
+        found: list[Any] = [None] * len(bodies)
+        for dictionary in {dictionary for _, dictionary, _, _ in bodies}:
+            places = [place for place, each in enumerate(bodies) if each[1] == dictionary]
+            for place, body in zip(places, self._alike(dictionary, [bodies[place] for place in places]), strict=True):
+                found[place] = body
+        return found
+
+    def _alike(self, dictionary: int, bodies: Sequence[Compressed]) -> Iterable[Text]:
+        """Bodies of one dictionary; those without one may be compressed in several ways."""
+        known = self._known.get(dictionary)
+        if known is not None:
+            # The sizes are those that the bodies' envelopes tell: what a frame itself claims is not believed.
+            sizes = array("Q", [size for _, _, _, size in bodies])
+            try:
+                found: Any = known.multi_decompress_to_buffer(
+                    [body for _, _, body, _ in bodies], decompressed_sizes=sizes.tobytes()
+                )
+                return map(memoryview, found)
+            except zstandard.ZstdError:
+                pass  # one of them is damaged: which, and how, is told below
+        return [self.decompress(*each) for each in bodies]
 
 
 def _exact(compressed: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from krm.objects.projections import Projection
 from krm.objects.redact import Cleaner
 from krm.resources import Resource
 from krm.store import envelope
-from krm.store.compression import Compressor
+from krm.store.compression import Compressor, Text
 from krm.store.envelope import Envelope
 
 DIGEST_MODULUS: Final = 2**64
@@ -149,6 +149,13 @@ class Codec:
         """The object's JSON text. Raises ``CorruptData``, ``MissingDictionary``, ``UnknownFormat``."""
         opened = envelope.unseal(record)
         return self.compressor.decompress(opened.compression, opened.dictionary, opened.body, opened.body_size)
+
+    def bodies(self, rows: Sequence[Row]) -> list[Text]:
+        """The JSON texts of rows that came from ``decode`` or ``encode``, which are not checked again.
+
+        Raises ``CorruptData``, ``MissingDictionary``.
+        """
+        return self.compressor.decompress_all([envelope.reopen(row.record) for row in rows])
 
 
 def _shared(value: Any) -> Any:

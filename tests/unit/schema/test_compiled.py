@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from krm.objects import shapes
 from krm.schema.context import Context
 from krm.schema.engine import Request
+from krm.store.compression import Text
+from krm.store.rows import Codec, Row
 from tests.sources import FilledSource, node, pod
 from tests.unit.schema.asking import ask, engine
 
@@ -157,6 +160,56 @@ async def test_every_sort_of_field_is_answered_plainly_where_it_does_not_fit(gro
         query = f"{{ pods {{ nodes {{ {group} {{ {text} }} }} }} }}"
         plain = await ask(source, query, by=by)
         assert masked(await ask(source, query, by=by, compiled=True)) == masked(plain), odd
+
+
+KNOWN = {
+    "metadata": ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "__typename"),
+    "spec": ("nodeName", "__typename"),
+    "status": ("phase", "__typename"),
+}
+"""What rows of pods know without their objects."""
+
+
+def known(rng: random.Random) -> str:
+    groups = rng.sample(sorted(KNOWN), rng.randint(1, 3))
+    parts = ["__typename"] * rng.randint(0, 1)
+    for group in groups:
+        fields = rng.sample(KNOWN[group], rng.randint(1, len(KNOWN[group])))
+        shown = [f"other: {each}" if rng.random() < 0.1 and number == 0 else each for number, each in enumerate(fields)]
+        parts.append(f"{group} {{ {' '.join(shown)} }}")
+    return f"{{ pods {{ nodes {{ {' '.join(parts)} }} }} }}"
+
+
+async def test_what_rows_know_is_answered_as_if_their_objects_had_been_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Row] = []
+    bodies = Codec.bodies
+
+    def counted(codec: Codec, rows: Sequence[Row]) -> list[Text]:
+        read.extend(rows)
+        return bodies(codec, rows)
+
+    monkeypatch.setattr(Codec, "bodies", counted)
+    rng = random.Random(5)
+    odd: list[Any] = [None, "", "?", "a/b", 'q"\\ü\u2028\x7f%s', 5, 1.5, True, [], {}, "\x00", "x" * 300]
+    by = engine()
+    for _ in range(40):
+        objects = [pod(f"p-{number}", number=number) for number in range(5)]
+        for changed in objects[1:]:
+            group = rng.choice(sorted(KNOWN))
+            if rng.random() < 0.2 and group != "metadata":
+                changed[group] = rng.choice([None, {}])
+            elif rng.random() < 0.2 and group != "metadata":
+                del changed[group]
+            else:
+                key = rng.choice(KNOWN[group][:-1])
+                changed[group][key] = rng.choice(odd)
+                if rng.random() < 0.2:
+                    del changed[group][key]
+        source = FilledSource({"pods": objects})
+        query = known(rng)
+        plain = await ask(source, query, by=by)
+        assert masked(await ask(source, query, by=by, compiled=True)) == masked(plain), (query, objects)
+    assert 20 < len(read) < 140  # of 200: many rows were answered without their objects, and odd ones with them
 
 
 async def test_a_list_with_an_odd_object_falls_back_and_says_so() -> None:

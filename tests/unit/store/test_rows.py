@@ -177,6 +177,43 @@ def test_body_is_read_by_whoever_knows_the_dictionary() -> None:
     assert isinstance(reader.compressor, Compressor)
 
 
+def trained(seed: str) -> bytes:
+    made = compression.train([raw(name=f"{seed}{number}", annotations={"k": seed * 99}) for number in range(200)])
+    assert made is not None
+    return made
+
+
+def test_many_bodies_are_those_that_each_has() -> None:
+    writer, reader = Codec(PODS), Codec(PODS)
+    records = [writer.encode(raw(name="plain")).record]
+    for seed in "ab":
+        reader.compressor.add(writer.compressor.dictionaries[writer.compressor.add(trained(seed), use=True)], use=False)
+        records += [writer.encode(raw(name=f"{seed}-{number}")).record for number in range(5)]
+    for some in (records, records[2:4], []):
+        read = [reader.decode(record) for record in some]
+        assert [bytes(each) for each in reader.bodies(read)] == [reader.body(record) for record in some]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"body": b"no frame"}, id="no-frame"),
+        pytest.param({"body_size": 10}, id="more-than-told"),
+        pytest.param({"body_size": 10_000}, id="less-than-told"),
+        pytest.param({"dictionary": 7}, id="unknown-dictionary"),
+        pytest.param({"body_size": compression.MAX_AT_ONCE}, id="too-much-at-once"),
+    ],
+)
+def test_one_damaged_body_of_many_is_corrupt(change: dict[str, Any]) -> None:
+    codec = Codec(PODS)
+    codec.compressor.add(trained("a"), use=True)
+    records = [codec.encode(raw(name=f"p-{number}")).record for number in range(6)]
+    records[3] = envelope.seal(envelope.unseal(records[3])._replace(**change))
+    read = [codec.decode(record) for record in records]
+    with pytest.raises(CorruptData):
+        codec.bodies(read)
+
+
 def test_digest_tells_rows_apart_and_adds_up() -> None:
     assert rows.digest("a", "1") != rows.digest("a", "2")
     assert rows.digest("a", "11") != rows.digest("a1", "1")
