@@ -193,6 +193,12 @@ def _extract(view: View, path: FieldPath, rows: Sequence[Row]) -> tuple[Callable
     return (lambda _: next(resolved)), ROWS_A_TURN
 
 
+def value(view: View, path: FieldPath, row: Row) -> Any:
+    """The value of ``path`` for one row, of whatever time; nothing of it is kept."""
+    extract, _ = _extract(view, path, (row,))
+    return extract(row)
+
+
 def values(view: View, path: FieldPath, rows: Iterable[Row]) -> list[Any]:
     """The values of ``path`` for a few rows, at once."""
     found = run(cells(view, path, view.replica.snapshot_from(rows)))

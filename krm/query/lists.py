@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
@@ -244,6 +244,7 @@ def _matches(view: View, query: ListQuery, scope: Scope) -> Turns[Found]:
     return Found(snapshot, places)
 
 
+@lru_cache(maxsize=1_024)  # whoever watches asks for each change
 def conditions(resource: Resource, query: ListQuery) -> tuple[Node, ...]:
     """What selectors and filter of ``query`` ask; all must hold."""
     parts: list[Node] = []

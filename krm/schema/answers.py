@@ -25,14 +25,24 @@ from krm.table.replica import Replica
 
 
 class Node(dict[str, Any]):
-    """A decoded object that still knows its row."""
+    """An object that still knows its row; decoded when plain execution reads it, which compiled execution does not."""
 
-    __slots__ = ("replica", "row")
+    __slots__ = ("is_decoded", "is_listed", "replica", "row")
 
-    def __init__(self, replica: Replica, row: Row) -> None:
-        super().__init__(orjson.loads(replica.codec.body(row.record)))
+    def __init__(self, replica: Replica, row: Row, *, is_listed: bool = False) -> None:
+        super().__init__()
+        self.is_listed = is_listed
+        """Of a list, which was compiled as a whole or cannot be."""
         self.replica = replica
         self.row = row
+        self.is_decoded = False
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a member. Raises ``CorruptData``."""
+        if not self.is_decoded:
+            self.update(orjson.loads(self.replica.codec.body(self.row.record)))
+            self.is_decoded = True
+        return super().get(name, default)
 
 
 class Rows(Sequence[Node]):
@@ -48,11 +58,11 @@ class Rows(Sequence[Node]):
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        return Node(self.replica, self.rows[index])
+        return Node(self.replica, self.rows[index], is_listed=True)
 
     def __iter__(self) -> Iterator[Node]:
         for row in self.rows:
-            yield Node(self.replica, row)
+            yield Node(self.replica, row, is_listed=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +88,7 @@ class Edges(Sequence[Edge]):
 
     def __getitem__(self, index: Any) -> Any:
         row = self.rows[index]
-        return Edge(cursor=self.page.cursor(row), node=Node(self.replica, row))
+        return Edge(cursor=self.page.cursor(row), node=Node(self.replica, row, is_listed=True))
 
     def __iter__(self) -> Iterator[Edge]:
         for place in range(len(self.rows)):

@@ -94,8 +94,7 @@ class Engine:
             yield await self._answer(document, request, context)
 
     async def _subscribe(self, document: Document, request: Request, context: Context) -> AsyncGenerator[Answer]:
-        context.facts = self._facts
-        context.expect(document.reached(request.variables))
+        self._equip(context, document, request)
         pending = subscribe(
             self._schema,
             document.node,
@@ -112,6 +111,7 @@ class Engine:
         try:
             async for result in source:
                 yield self._finished(result, context)
+                context.embedded.clear()  # the next event embeds its own
         except AnswerError as error:
             yield self.refusal(error.code, str(error))
         except KrmError as error:
@@ -121,6 +121,12 @@ class Engine:
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()
+
+    def _equip(self, context: Context, document: Document, request: Request) -> None:
+        context.plans = document.plans
+        context.keeper = self._keeper
+        context.facts = self._facts
+        context.expect(document.reached(request.variables))
 
     def _opened(self, request: Request) -> Document | Answer:
         try:
@@ -133,10 +139,7 @@ class Engine:
         return document
 
     async def _answer(self, document: Document, request: Request, context: Context) -> Answer:
-        context.plans = document.plans
-        context.keeper = self._keeper
-        context.facts = self._facts
-        context.expect(document.reached(request.variables))
+        self._equip(context, document, request)
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._execute(document, request, context)

@@ -20,7 +20,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from krm.errors import AnswerError, Code
 from krm.objects import shapes
 from krm.schema import plans
-from krm.schema.answers import Edges, Rows
+from krm.schema.answers import Edges, Node, Rows
 from krm.schema.context import Context
 from krm.schema.plans import Plan
 from krm.store.rows import Row
@@ -74,6 +74,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         """The value of a field with selections; a number or a text has none."""
+        if type(result) is Node and not result.is_listed and self.context_value.is_compiled:
+            ready = self._whole(return_type, field_details_list, result)
+            if ready is not None:
+                return ready
         if type(result) in _LEAVES:
             raise TypeError("the object holds another sort of value here than its type says")
         return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
@@ -105,8 +109,27 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         context.fallbacks += 1
         return super().complete_list_value(*plain)
 
+    def _whole(self, type_: GraphQLObjectType, details: FieldDetailsList, node: Node) -> Any:
+        """One object projected; None where it takes plain execution."""
+        context: Context = self.context_value
+        shape = self._shape(type_, details)
+        if shape is None:
+            return None
+        plan = shape.plans[0]
+        try:
+            parts = plan.project(node.replica, (node.row,))
+        except plans.Anomaly as error:
+            log.info("an object was executed plainly", extra={"reason": str(error.__cause__)})
+            context.fallbacks += 1
+            return None
+        context.keeper.used(plan, node.replica)
+        return context.embed(parts)
+
     def _compiled(self, return_type: Any, details: FieldDetailsList, result: Rows | Edges) -> _Work | None:
-        item = _object_type(return_type)
+        shape = self._shape(_object_type(return_type), details)
+        return None if shape is None else _Work(shape, result, self.context_value)
+
+    def _shape(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
         variables = self.variable_values.coerced
         flags = tuple(sorted((name, value) for name, value in variables.items() if isinstance(value, bool)))
         # The nodes are kept alive by the document that keeps the plans, so their ids are theirs alone.
@@ -116,8 +139,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             if len(kept) >= _MAX_PLANS:
                 kept.clear()
             kept[key] = self._make(item, details)
-        shape = kept[key]
-        return None if shape is None else _Work(shape, result, self.context_value)
+        return kept[key]  # type: ignore[no-any-return]  # what the line above put there
 
     def _make(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
         try:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from krm.query import groups, lists
 from krm.query import paths as query_paths
+from krm.query.cells import View
 from krm.resources import PODS
 from krm.store.rows import Row
 from krm.table.replica import Replica
@@ -184,6 +185,9 @@ def test_filters_mean_what_the_contract_says(spec: dict[str, Any]) -> None:
         expected = [obj for obj in reference.ordered(world.objects.values(), []) if reference.passes(spec, obj)]
         assert uids(page.rows) == [obj["metadata"]["uid"] for obj in expected]
         assert page.total == len(expected)
+    view = View(world.replica)
+    watched = [row for row in world.replica.rows() if lists.passes(view, query, row)]
+    assert uids(watched) == uids(page.rows)
 
 
 @several
