@@ -22,6 +22,8 @@ MAX_HEADERS: Final = 65_536
 """Bytes of a request's headers."""
 LINGER_S: Final = 0.5
 """How long a connection without a request is kept when the server ends: one may be on its way."""
+UNREAD_S: Final = 10.0
+"""How long what a WebSocket's client has not read is kept for it after the socket was closed."""
 ACCEPT_TURNS: Final = 10
 NOT_READY_FIRST_S: Final = 0.5
 """Between readiness going off and closing the socket, so that whoever probes can look away."""
@@ -135,6 +137,13 @@ def _without_body(status: bytes) -> bytes:
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, which leaves a handshake without an answer that is none (a POST, a header of 10 kB)."""
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn, but closing does not wait until the other side has read: the reason goes behind what waits."""
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            self.writable.set()
+            self.loop.call_later(UNREAD_S, self.transport.abort)
+        await super().send(message)
 
     def data_received(self, data: bytes) -> None:
         """The handshake as uvicorn spells it, then what the client sends."""

@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 PROTOCOL: Final = "graphql-transport-ws"
 INIT_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 30.0
-"""A reader that takes nothing for that long is given up."""
+"""A reader that takes nothing for that long is told so and given up."""
+TRY_AGAIN_LATER: Final = 1013
+TOO_SLOW: Final = "read too slowly; subscribe again with the last resumeToken"
 REVIEW_EVERY_S: Final = 60.0
 REVIEW_LEAST_S: Final = 1.0
 REVIEWS: Final = 6
@@ -190,6 +192,9 @@ class Socket:
                 if answer.status != 200:
                     return
             await self._send({"type": "complete", "id": identifier})
+        except Closed as closed:
+            log.info("a subscriber is given up", extra={"reason": str(closed)})
+            await self._close(closed.code, str(closed))
         except (WebSocketDisconnect, TimeoutError, RuntimeError) as error:
             log.info("a subscriber has gone", extra={"reason": type(error).__name__})
         finally:
@@ -217,8 +222,12 @@ class Socket:
         await self._send_text(orjson.dumps(message))
 
     async def _send_text(self, text: bytes) -> None:
-        async with asyncio.timeout(SEND_TIMEOUT_S), self._sending:
-            await self._websocket.send_text(text.decode())
+        """Raises ``Closed`` for a reader that takes nothing."""
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S), self._sending:
+                await self._websocket.send_text(text.decode())
+        except TimeoutError as error:
+            raise Closed(TRY_AGAIN_LATER, TOO_SLOW) from error
 
     async def _close(self, code: int, reason: str) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTED:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 from typing import Any
 
 import aiohttp
@@ -161,3 +163,46 @@ async def test_a_subscription_over_post_is_refused(api: Running) -> None:
     status, answer = await api.ask(WATCH)
     assert (status, answer["errors"][0]["extensions"]["code"]) == (400, "BAD_REQUEST")
     assert "WebSocket" in answer["errors"][0]["message"]
+
+
+LARGE = 'subscription { pods(name: "p-0") { type object { metadata { resourceVersion } object } resumeToken } }'
+
+
+def grow(api: Running, first: int, last: int) -> None:
+    """Changes of a pod of 600 kB, which soon fill what a socket takes without a reader."""
+    for number in range(first, last):
+        api.source.change("pods", pod("p-0", number=number, status={"message": random.randbytes(300_000).hex()}))
+
+
+async def test_who_reads_nothing_is_told_why_and_closed(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "SEND_TIMEOUT_S", 0.3)
+    socket = await begun(api)
+    await socket.send_json(subscribe(LARGE))
+    await socket.receive_json(timeout=5)
+    grow(api, 1, 60)
+    await wait_until(lambda: not api.source.feeds["pods"])
+    seen = [message async for message in socket]
+    versions = [
+        int(json.loads(m.data)["payload"]["data"]["pods"]["object"]["metadata"]["resourceVersion"]) for m in seen
+    ]
+    assert versions == list(range(1_001, 1_001 + len(versions)))  # each once, in order, up to the end
+    assert len(versions) < 59
+    assert socket.close_code == sockets.TRY_AGAIN_LATER
+
+
+async def test_who_falls_behind_is_told_to_begin_again(api: Running) -> None:
+    api.source.feed_most = 5
+    socket = await begun(api)
+    await socket.send_json(subscribe(LARGE))
+    await socket.receive_json(timeout=5)
+    for number in range(1, 60):
+        grow(api, number, number + 1)
+        await asyncio.sleep(0)
+    told: list[tuple[str, Any]] = []
+    while not told or told[-1] != ("ADDED", "1059"):
+        event = (await socket.receive_json(timeout=20))["payload"]["data"]["pods"]
+        told.append((event["type"], event["object"] and event["object"]["metadata"]["resourceVersion"]))
+    place = told.index(("RESYNC", None))
+    assert told[:place] == [("MODIFIED", str(1_001 + n)) for n in range(place)]
+    assert told[place:] == [("RESYNC", None), ("ADDED", "1059")]
+    await socket.close()
