@@ -66,6 +66,12 @@ bench: dev ## side-by-side benchmarks as a table of ratios
 faults: dev ## faults, load and fuzzing, an hour at most; FAULTS_SCALE=full is the long one
 	$(BIN)/python -m pytest -q $(SHARED) -m faults tests/faults $(ARGS)
 
+# MINUTES: for how long.
+MINUTES ?= 60
+.PHONY: soak
+soak: dev ## 200 changes a second and a fault a minute for MINUTES=60; memory and descriptors
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: format
 format: dev ## rewrite the code as make check wants it
 	$(BIN)/ruff check --fix-only .

@@ -68,7 +68,7 @@ class RedisProcess:
         with (self._folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
-    def client(self) -> aioredis.Redis:
+    def client(self) -> Any:
         """A client of one's own."""
         return aioredis.Redis(port=self.port, socket_timeout=30)
 
@@ -153,6 +153,11 @@ class Lab:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         return 0.0
+
+    def children(self, name: str) -> list[int]:
+        """Process ids of the children of a process."""
+        pid = self.processes[name].pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def descriptors(self, name: str) -> int:
         """Open file descriptors of a process."""

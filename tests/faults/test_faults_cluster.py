@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -14,16 +13,10 @@ import pytest
 from krm.simulator import Fault, FaultKind, User
 from tests.faults import lab
 from tests.faults.figures import Figures
+from tests.faults.scale import FULL, scaled
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_800)]
-
-FULL = os.environ.get("FAULTS_SCALE", "") == "full"
-
-
-def scaled(usual: int, full: int) -> int:
-    """How often."""
-    return full if FULL else usual
 
 
 async def happened(fault: Fault, times: int = 1, deadline_s: float = 60.0) -> None:
