@@ -23,7 +23,7 @@ from krm.query.cells import Places, Resolver, Turns, View
 from krm.query.filters import All, Filter, Node
 from krm.query.narrow import Bounds
 from krm.query.orders import Order
-from krm.query.pages import Position
+from krm.query.pages import Moment, Position
 from krm.resources import Resource
 from krm.store.rows import Row
 from krm.table.replica import Replica, Snapshot
@@ -94,6 +94,17 @@ class Page:
     def end_cursor(self) -> str | None:
         """The cursor of the last row."""
         return self.cursor(self.rows[-1]) if self.rows else None
+
+    def end_cursor_of(self, moment: Moment) -> str | None:
+        """The same, which also tells as of when the rows were; where nothing matches, the place before any row."""
+        if self.rows:
+            last = self.rows[-1]
+            position = Position(last.namespace, last.name, self.values.get(last.uid, ()), moment)
+        elif self.ordered is None and not self.total:
+            position = Position("", "", (), moment)
+        else:
+            return None
+        return pages.encode(position, self.question)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

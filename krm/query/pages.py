@@ -20,6 +20,10 @@ _FORMAT: Final = b"\x01"
 _CHECKSUM_SIZE: Final = 8
 
 
+Moment = tuple[str, int, str, str]
+"""Of a table: its run, number and id of its last change, and a mark of what of it could be seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """The place after one row."""
@@ -28,6 +32,8 @@ class Position:
     name: str
     values: tuple[Any, ...] = ()
     """What the row is ordered by."""
+    moment: Moment | None = None
+    """As of when the rows were, for whoever wants to follow from there."""
 
 
 def question(*parts: object) -> bytes:
@@ -37,7 +43,8 @@ def question(*parts: object) -> bytes:
 
 def encode(position: Position, question: bytes) -> str:
     """The cursor of ``position``: text that is safe in URLs."""
-    payload = msgspec.json.encode([position.namespace, position.name, *position.values])
+    moment = () if position.moment is None else (position.moment,)
+    payload = msgspec.json.encode([position.namespace, position.name, *position.values, *moment])
     data = _FORMAT + _checksum(payload, question) + payload
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
@@ -52,9 +59,10 @@ def decode(cursor: str, question: bytes, *, values: int) -> Position:
         namespace, name, *rest = msgspec.json.decode(payload)
     except (msgspec.DecodeError, ValueError, TypeError) as error:
         raise _invalid() from error
-    if not isinstance(namespace, str) or not isinstance(name, str) or len(rest) != values:
+    if not isinstance(namespace, str) or not isinstance(name, str) or not values <= len(rest) <= values + 1:
         raise _invalid()
-    return Position(namespace, name, tuple(rest))
+    # What was signed has the form that it was given.
+    return Position(namespace, name, tuple(rest[:values]), tuple(rest[values]) if len(rest) > values else None)
 
 
 def _data(cursor: str) -> bytes:

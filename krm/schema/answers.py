@@ -14,6 +14,7 @@ from krm.objects import times
 from krm.query import arguments, cells, filters, lists
 from krm.query.cells import View
 from krm.query.lists import Page
+from krm.query.pages import Moment
 from krm.resources import Resource
 from krm.schema import common, relations, scopes
 from krm.schema.context import Context, Freshness
@@ -106,6 +107,8 @@ class Connection:
     scope: common.Scope
     max_rows: int
     related: Related | None = None
+    moment: Moment | None = None
+    """As of which change the rows are."""
 
     @property
     def nodes(self) -> Rows:
@@ -124,8 +127,9 @@ class Connection:
 
     @property
     def page_info(self) -> common.PageInfo:
-        """Where the page ends."""
-        return common.PageInfo(has_next_page=self.page.has_next, end_cursor=self.page.end_cursor)
+        """Where the page ends; a subscription with the same arguments can go on from its end cursor."""
+        end = self.page.end_cursor if self.moment is None else self.page.end_cursor_of(self.moment)
+        return common.PageInfo(has_next_page=self.page.has_next, end_cursor=end)
 
     @property
     def total_count(self) -> Long:
@@ -151,6 +155,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     # From here on in one turn of the event loop: the version must not be newer than the rows.
     replica = context.source.get(resource)
     as_of = context.source.freshness(resource)
+    position = context.source.position(resource)
     page = await lists.answer(replica, query, scope, related)
     if len(page.rows) > context.max_rows:
         raise AnswerError(
@@ -165,6 +170,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
         scope=scopes.shown(scope),
         max_rows=context.max_rows,
         related=related,
+        moment=None if position is None else (*position, scopes.mark(scope)),
     )
 
 

@@ -1,8 +1,9 @@
 """Subscriptions: each change of a kind once and in order, as the subscriber's filter sees it, and never a silent gap.
 
-A subscription begins with an ADDED for each object that matches. Whoever gives the last event's ``resumeToken`` gets
-what came since instead. Where that cannot be told (the changes are gone, the table was built anew, the subscriber is
-too slow), there is one RESYNC, which means "forget what you have", and the beginning again.
+A subscription begins with an ADDED for each object that matches. Whoever gives the last event's ``resumeToken``, or
+``endCursor`` of a list with the same arguments, gets what came since instead. Where that cannot be told (the changes
+are gone, the table was built anew, the subscriber is too slow), there is one RESYNC, which means "forget what you
+have", and the beginning again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from krm.table.feeds import RESYNC, Delta, Feed
 from krm.table.replica import Replica
 
 RETRY_S: Final = 0.25
+BEHIND_TURNS: Final = 8
+"""How often a replica that is behind a token is looked at again: two seconds."""
 SLICE: Final = 500
 MAX_REPLAYED: Final = 100_000
 """Changes that are read back for a token; beyond it the beginning is cheaper."""
@@ -55,12 +58,8 @@ class Subscription:
         self._resource = resource
         self._query = query
         self._watch = watch
-        self._question = pages.question(
-            "watch",
-            context.source.cluster,
-            resource.key_part,
-            lists.question(context.source.get(resource), query).hex(),
-        )
+        self._listed = lists.question(context.source.get(resource), query)
+        self._question = pages.question("watch", context.source.cluster, resource.key_part, self._listed.hex())
 
     async def events(self, token: str | None) -> AsyncIterator[Event]:
         """The events, for ever. Raises ``AnswerError``."""
@@ -72,6 +71,8 @@ class Subscription:
                     if resyncs:
                         yield Event(type=common.EventType.RESYNC, object=None, resume_token=self._token(_NOWHERE))
                         await self._ready(feed)
+                    if start is not None:
+                        await self._reached(start, feed)
                     here = self._here()
                     if start is None:
                         async for event in self._beginning(here):
@@ -214,6 +215,16 @@ class Subscription:
         while self._context.source.position(self._resource) is None:
             await feed.take(timeout_s=RETRY_S)
 
+    async def _reached(self, start: Place, feed: Feed) -> None:
+        """Wait until the replica has what another one has told already; it cannot be far behind."""
+        for _ in range(BEHIND_TURNS):
+            run, number, _ = self._here()
+            if run != start[0] or number >= start[1]:
+                return
+            # What is taken here lies before the place that is told from next.
+            if await feed.take(timeout_s=RETRY_S) is RESYNC:
+                raise Lost
+
     # -- tokens ----------------------------------------------------------------------------------------------------
 
     def _token(self, at: Place) -> str:
@@ -221,17 +232,25 @@ class Subscription:
         return pages.encode(Position(run, identifier, (number, self._watch.mark)), self._question)
 
     def _read(self, token: str) -> Place:
+        """The place of an event's token, or of a list's end cursor."""
+        run, number, identifier, mark = self._moment(arguments.text("resumeToken", token))
+        # With other rights: what was hidden then is missing among the changes since.
+        return (run, number, identifier) if mark == self._watch.mark else _NOWHERE
+
+    def _moment(self, token: str) -> pages.Moment:
         try:
-            position = pages.decode(arguments.text("resumeToken", token), self._question, values=2)
-            if position.values[1] != self._watch.mark:
-                return _NOWHERE  # other rights: what was hidden then is missing among the changes since
-            return position.namespace, int(position.values[0]), position.name
+            position = pages.decode(token, self._question, values=2)
+            return position.namespace, int(position.values[0]), position.name, str(position.values[1])
         except AnswerError as error:
             if error.code != Code.CURSOR_INVALID:
                 raise
+        try:
+            listed = pages.decode(token, self._listed, values=0)
+        except AnswerError as error:
             raise AnswerError(
                 Code.CURSOR_INVALID, "resumeToken: not a token of this subscription; start again without it"
             ) from error
+        return listed.moment or (*_NOWHERE, "")
 
 
 _NOWHERE: Final[Place] = ("", 0, "")

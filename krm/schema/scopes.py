@@ -5,6 +5,8 @@ What is allowed goes into ``krm.query`` and ``Related`` as a ``Scope``, which bo
 
 from __future__ import annotations
 
+import hashlib
+
 from krm.auth.rights import Named
 from krm.errors import AnswerError, Code
 from krm.query.lists import Scope
@@ -44,6 +46,13 @@ def shown(scope: Scope) -> common.Scope:
     return common.Scope(
         complete=scope.complete, namespaces=None if scope.namespaces is None else sorted(scope.namespaces)
     )
+
+
+def mark(scope: Scope) -> str:
+    """What a scope is, for tokens: who comes back with another one cannot go on from there."""
+    if scope.namespaces is None:
+        return ""
+    return hashlib.sha256("/".join(sorted(scope.namespaces)).encode()).hexdigest()[:16]
 
 
 class Widening:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -54,9 +53,7 @@ class Watch:
     @property
     def mark(self) -> str:
         """What the scope is, for tokens: who comes back with another one cannot go on from there."""
-        if self.scope.namespaces is None:
-            return ""
-        return hashlib.sha256("/".join(sorted(self.scope.namespaces)).encode()).hexdigest()[:16]
+        return scopes.mark(self.scope)
 
     async def renew(self, context: Context, resource: Resource) -> frozenset[str] | None:
         """Ask again. The namespaces that came to the scope; None if something is not to be seen any more.

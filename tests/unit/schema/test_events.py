@@ -74,6 +74,64 @@ def filled() -> FilledSource:
     return FilledSource({"pods": [pod("a-1", phase="Running"), pod("b-1", phase="Pending")]})
 
 
+async def end_cursor(source: FilledSource, arguments: str) -> str:
+    """Of a list."""
+    query = f"{{ pods{arguments and f'({arguments})'} {{ pageInfo {{ endCursor }} }} }}"
+    answer = await engine().answer(Request(query=query), Context(source=source))
+    cursor: str = json.loads(answer.body)["data"]["pods"]["pageInfo"]["endCursor"]
+    return cursor
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "first: 1", 'labelSelector: "app in (a, b)"', 'fieldSelector: "status.phase=Running", first: 5']
+)
+async def test_a_list_s_end_is_where_a_watch_may_begin(arguments: str) -> None:
+    source = filled()
+    cursor = await end_cursor(source, arguments)
+    source.change("pods", pod("a-1", phase="Failed"))
+    source.change("pods", pod("a-2", phase="Running"))
+    filters = "" if arguments == "first: 1" else arguments.removesuffix(", first: 5")
+    given = ", ".join(filter(None, [filters, f'resumeToken: "{cursor}"']))
+    async with subscribed(source, given) as subscriber:
+        left = "DELETED a-1 Running" if "Running" in filters else "MODIFIED a-1 Failed"
+        assert await subscriber.take(2) == [left, "ADDED a-2 Running"]
+        source.change("pods", pod("a-3", phase="Running"))
+        assert await subscriber.take(1) == ["ADDED a-3 Running"]
+
+
+async def test_an_empty_list_has_an_end_too() -> None:
+    source = filled()
+    cursor = await end_cursor(source, 'namespace: "empty"')
+    source.change("pods", pod("c-1", namespace="empty"))
+    async with subscribed(source, f'namespace: "empty", resumeToken: "{cursor}"') as subscriber:
+        assert [line.split()[:2] for line in await subscriber.take(1)] == [["ADDED", "c-1"]]
+    again = f'{{ pods(namespace: "empty", after: "{cursor}") {{ nodes {{ metadata {{ name }} }} }} }}'
+    answer = await engine().answer(Request(query=again), Context(source=source))
+    assert json.loads(answer.body)["data"]["pods"]["nodes"] == [{"metadata": {"name": "c-1"}}]
+
+
+async def test_the_end_of_another_list_is_refused() -> None:
+    source = filled()
+    cursor = await end_cursor(source, 'labelSelector: "app=a"')
+    async with subscribed(source, f'resumeToken: "{cursor}"') as subscriber:
+        assert (await subscriber.raw())["errors"][0]["extensions"]["code"] == "CURSOR_INVALID"
+
+
+async def test_a_replica_that_is_behind_a_token_catches_up_first() -> None:
+    ahead, behind = filled(), filled()
+    for source in (ahead, behind):
+        source.change("pods", pod("a-1", phase="Failed"))
+    ahead.change("pods", pod("a-2", phase="Running"))
+    cursor = await end_cursor(ahead, "")
+    async with subscribed(behind, f'resumeToken: "{cursor}"') as subscriber:
+        first = asyncio.ensure_future(subscriber.take(1))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        behind.change("pods", pod("a-2", phase="Running"))
+        behind.change("pods", pod("a-3", phase="Running"))
+        assert await first == ["ADDED a-3 Running"]
+
+
 async def test_it_begins_with_what_is_there_and_goes_on_with_each_change() -> None:
     source = filled()
     async with subscribed(source) as events:
