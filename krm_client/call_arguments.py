@@ -46,6 +46,8 @@ class WatchArguments(TypedDict, total=False):
     """Of an earlier watch with the same arguments: go on after its last event."""
     timeout_seconds: float | None
     """End after this time; left out: never."""
+    silence_seconds: float | None
+    """Raise ``TimeoutError`` when there is no event for this time; left out: wait for ever."""
     patience: float
     """Seconds to try to come back after a connection broke; 60 unless told."""
 

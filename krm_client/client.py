@@ -67,6 +67,11 @@ class _Client(abc.ABC):
         """Where questions are sent."""
         return self._settings.url
 
+    @property
+    def settings(self) -> ClientSettings:
+        """What the client was made with."""
+        return self._settings
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings.url!r})"
 
@@ -136,6 +141,10 @@ class KrmClient(_Client):
         self._driver.close()
 
     def _run(self, operation: Operation[T]) -> T:
+        return self.run(operation)
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run a call that was built elsewhere."""
         return self._driver.run(operation.start())
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -157,7 +166,7 @@ class KrmClient(_Client):
         event of type RESYNC: forget what you have, an ADDED for each object follows.
         """
         following = self._operations.watching(resource, **arguments)
-        watch = Watch(following.kind, self._begin(following), following.timeout_s)
+        watch = Watch(following.kind, self._begin(following), following.timeout_s, following.silence_s)
         self._watches.add(watch)
         return watch
 
@@ -206,7 +215,7 @@ class AsyncKrmClient(_Client):
     def watch(self, resource: str, **arguments: Unpack[WatchArguments]) -> AsyncWatch:
         """As `KrmClient.watch`, for ``async for``."""
         following = self._operations.watching(resource, **arguments)
-        return AsyncWatch(following.kind, self._begin(following), following.timeout_s)
+        return AsyncWatch(following.kind, self._begin(following), following.timeout_s, following.silence_s)
 
     @overload
     async def freshness(self, resource: str) -> Freshness: ...

@@ -113,10 +113,33 @@ class FacadeMethod:
 
     def operation(self, *args: Any, **kwargs: Any) -> Operation[Any]:
         """The call with these arguments. Raises the official client's ``ApiTypeError`` and ``ApiValueError``."""
-        given = _bind(self._spec, args, kwargs)
+        traced = self.traced(self.bind(args, kwargs))
+
+        def start() -> Call[Any]:
+            return (yield from traced.start()).result
+
+        return Operation(document=traced.document, start=start)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by their official names, once checked."""
+        return _bind(self._spec, args, kwargs)
+
+    def traced(self, given: dict[str, Any], floor: str | None = None) -> Operation[Traced]:
+        """The call with arguments by their official names, and what it tells beside the official result.
+
+        ``floor``: a version that the answer must not be older than, beside what the arguments ask.
+        """
         if self._spec.is_list:
-            return _list_operation(self._spec, self._build, given)
-        return _read_operation(self._spec, self._build, given)
+            return _list_operation(self._spec, self._build, given, floor)
+        return _read_operation(self._spec, self._build, given, floor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """An official result; ``listed`` is what a list of KRM says about itself."""
+
+    result: Any
+    listed: Listed | None = None
 
 
 def _bind(spec: MethodSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -140,35 +163,45 @@ def _bind(spec: MethodSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> di
     return given
 
 
-def _list_operation(spec: MethodSpec, build: Operations, given: dict[str, Any]) -> Operation[Any]:
+def _list_operation(spec: MethodSpec, build: Operations, given: dict[str, Any], floor: str | None) -> Operation[Traced]:
     arguments = {ours: given.get(official) for official, ours in _OF_LISTS.items()}
     arguments["namespace"] = given.get("namespace")
     arguments["first"] = arguments["first"] or None
     arguments["after"] = arguments["after"] or None
-    arguments["minResourceVersion"] = _minimum_version(spec, given)
+    arguments["minResourceVersion"] = newer_of(_minimum_version(spec, given), floor)
     preload = given.get("_preload_content", True)
     listing = build.listing(spec.resource, arguments, raw=not preload, timeouts=_timeouts(build, given))
 
-    def start() -> Call[Any]:
+    def start() -> Call[Traced]:
         listed: Listed = yield from listing.start()
         kind = spec.resource
-        if not preload:
-            return operations.raw_list_response(kind, listed)
-        return objects.list_object(kind.model, kind.api_version, listed.version, listed.following, listed.items)
+        if preload:
+            result = objects.list_object(kind.model, kind.api_version, listed.version, listed.following, listed.items)
+        else:
+            result = operations.raw_list_response(kind, listed)
+        return Traced(result=result, listed=listed)
 
     return Operation(document=listing.document, start=start)
 
 
-def _read_operation(spec: MethodSpec, build: Operations, given: dict[str, Any]) -> Operation[Any]:
+def _read_operation(spec: MethodSpec, build: Operations, given: dict[str, Any], floor: str | None) -> Operation[Traced]:
     arguments: dict[str, Any] = {name: given[name] for name in spec.required}
+    arguments["minResourceVersion"] = floor
     preload = given.get("_preload_content", True)
     reading = build.reading(spec.resource, arguments, raw=not preload, timeouts=_timeouts(build, given))
 
-    def start() -> Call[Any]:
+    def start() -> Call[Traced]:
         found = yield from reading.start()
-        return found if preload else operations.raw_response(bytes(found))
+        return Traced(result=found if preload else operations.raw_response(bytes(found)))
 
     return Operation(document=reading.document, start=start)
+
+
+def newer_of(one: str | None, other: str | None) -> str | None:
+    """Of two versions the newer. What is not a number is left to the server to refuse."""
+    if one is None or other is None:
+        return one or other
+    return other if one.isdecimal() and other.isdecimal() and int(other) > int(one) else one
 
 
 def _minimum_version(spec: MethodSpec, given: dict[str, Any]) -> str | None:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 _CONNECT_S = 5.0
 """A host that does not take a connection within five seconds is taken for gone."""
 
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
 """A rolling update of KRM takes less."""
 
 _MAX_PAGES = 100_000
@@ -52,6 +52,8 @@ class Listed:
     version: str | None
     following: str | None
     """Cursor of the next page, None at the end."""
+    place: str | None = None
+    """Of which a watch with the same arguments may go on: as of when the first page was taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Following:
     document: Document
     resume_token: str | None
     timeout_s: float | None
+    silence_s: float | None
     patience_s: float
 
 
@@ -125,7 +128,8 @@ class Operations:
             document=documents.watch_document(kind, {"cluster": self._settings.cluster, **arguments}),
             resume_token=given.get("resume_token"),
             timeout_s=given.get("timeout_seconds"),
-            patience_s=given.get("patience", _PATIENCE_S),
+            silence_s=given.get("silence_seconds"),
+            patience_s=given.get("patience", PATIENCE_S),
         )
 
     def listing(
@@ -154,6 +158,7 @@ class Operations:
             page: Listed | None = None
             items: list[Any] = []
             version: str | None = None
+            place: str | None = None
             asked = given
             for _ in range(_MAX_PAGES):
                 answer = yield from exchange(documents.list_document(kind, asked, nodes), policy)
@@ -161,8 +166,9 @@ class Operations:
                     page = self._page(answer, kind, chosen, raw=raw, whole_cluster=whole_cluster)
                 items = page.items if not items else items + page.items
                 version = version or page.version
+                place = place or page.place
                 if page.following is None or given.get("first") is not None:
-                    return Listed(items=items, version=version, following=page.following)
+                    return Listed(items=items, version=version, following=page.following, place=place)
                 if page.following == asked.get("after"):
                     break
                 asked = {**given, "after": page.following}
@@ -214,7 +220,7 @@ class Operations:
         if info.hasNextPage and not info.endCursor:
             raise errors.KrmProtocolError(f"the server says that more {kind.plural} follow, but not where")
         following = info.endCursor if info.hasNextPage else None
-        return Listed(items=items, version=connection.resourceVersion, following=following)
+        return Listed(items=items, version=connection.resourceVersion, following=following, place=info.endCursor)
 
     def _one(self, answer: Answer, kind: ClientResource, name: str, *, raw: bool) -> Any:
         found = envelopes.field_of(answer, kind.single_field, envelopes.node(msgspec.Raw) | None)

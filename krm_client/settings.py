@@ -114,6 +114,8 @@ class ClientSettings:
     """For connecting, and for each wait for bytes. Ten seconds: a full list of a large cluster begins long before."""
     cluster: str | None = None
     partial: bool = False
+    falls_back: bool = False
+    """Whether `krm_client.kubernetes` may read from the API server where KRM cannot answer."""
     retries: int = 3
     """Further attempts after a connection that failed or a server that asks to wait; all within the timeout."""
 
@@ -156,7 +158,15 @@ class ClientSettings:
             timeout_s=float(timeout),
             cluster=cluster,
             partial=partial,
+            falls_back=_falls_back(env),
         )
+
+
+def _falls_back(env: Mapping[str, str]) -> bool:
+    chosen = env.get("KRM_FALLBACK") or "none"
+    if chosen not in ("none", "direct"):
+        raise KrmUsageError(f"KRM_FALLBACK: {chosen!r} is neither 'none' nor 'direct'")
+    return chosen == "direct"
 
 
 def _split(named: str, address: str) -> SplitResult:

@@ -165,7 +165,9 @@ async def events(subscribed: Subscribed, token: str | None) -> AsyncGenerator[To
                 raise
             failure = error
         pause_s = course.pause_s()
-        patience_s = subscribed.patience_s if course.has_begun else subscribed.settings.timeout_s
+        patience_s = subscribed.patience_s
+        if not course.has_begun:
+            patience_s = min(patience_s, subscribed.settings.timeout_s)
         if loop.time() + pause_s > course.broken_since + patience_s:
             raise failure
         log.info("a watch is interrupted and goes on", extra={"reason": str(failure), "pause_s": round(pause_s, 3)})

@@ -41,10 +41,13 @@ class Event(TypedDict):
 class _Reader:
     """Turns what is told into events, and remembers where the watch stands."""
 
-    def __init__(self, kind: ClientResource, told: AsyncGenerator[Told], timeout_s: float | None) -> None:
+    def __init__(
+        self, kind: ClientResource, told: AsyncGenerator[Told], timeout_s: float | None, silence_s: float | None
+    ) -> None:
         self._kind = kind
         self._told = told
         self._timeout_s = timeout_s
+        self._silence_s = silence_s
         self._deadline: float | None = None
         self._waiting: asyncio.Task[Any] | None = None
         self.resume_token: str | None = None
@@ -55,11 +58,15 @@ class _Reader:
         if self._deadline is None and self._timeout_s is not None:
             self._deadline = loop.time() + self._timeout_s
         self._waiting = asyncio.current_task()
+        silent_at = None if self._silence_s is None else loop.time() + self._silence_s
+        ends_at = min((at for at in (self._deadline, silent_at) if at is not None), default=None)
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(ends_at):
                 told = await anext(self._told)
         except TimeoutError:
             await self._told.aclose()
+            if ends_at != self._deadline:
+                raise TimeoutError(f"no event for {self._silence_s} s") from None
             return None
         finally:
             self._waiting = None
@@ -84,9 +91,13 @@ class AsyncWatch:
     """An asynchronous iterator of `Event`; close it with ``aclose`` or by ``async with``."""
 
     def __init__(
-        self, kind: ClientResource, start: Callable[[], AsyncGenerator[Told]], timeout_s: float | None
+        self,
+        kind: ClientResource,
+        start: Callable[[], AsyncGenerator[Told]],
+        timeout_s: float | None,
+        silence_s: float | None = None,
     ) -> None:
-        self._reader = _Reader(kind, start(), timeout_s)
+        self._reader = _Reader(kind, start(), timeout_s, silence_s)
         self._ended = False
 
     @property
@@ -122,10 +133,14 @@ class Watch:
     """An iterator of `Event`; close it with ``close``, by ``with``, or by letting go of it."""
 
     def __init__(
-        self, kind: ClientResource, start: Callable[[], AsyncGenerator[Told]], timeout_s: float | None
+        self,
+        kind: ClientResource,
+        start: Callable[[], AsyncGenerator[Told]],
+        timeout_s: float | None,
+        silence_s: float | None = None,
     ) -> None:
         self._loop = _LoopThread()
-        self._reader = _Reader(kind, start(), timeout_s)
+        self._reader = _Reader(kind, start(), timeout_s, silence_s)
         self._ended = False
         self._process = os.getpid()
         self._end = weakref.finalize(self, _end, self._loop, self._reader)
