@@ -182,10 +182,15 @@ class Session:
             pause_s = min(pause_s * 2, _LONGEST_LOOK_S)
 
     def _still_there(self, kind: ClientResource, waiting: list[Deleted], name: str | None) -> set[str]:
-        """Which uids KRM shows; a single name is read, which takes no more than the right to get it."""
+        """Which uids KRM shows; a single name is read, which takes no more than the right to get it.
+
+        Not as of before they were made: then they would seem to have gone.
+        """
+        floor = self.written.floor(kind)
         if name is not None:
             one = waiting[0]
-            arguments = {"name": name, "namespace": one.namespace} if kind.namespaced else {"name": name}
+            place = {"namespace": one.namespace} if kind.namespaced else {}
+            arguments = {"name": name, **place, "minResourceVersion": floor}
             try:
                 found = self._run(self.operations.reading(kind, arguments))
             except errors.KrmNotFound:
@@ -197,7 +202,13 @@ class Session:
             uids = [one.uid for one in waiting if one.namespace == namespace]
             for start in range(0, len(uids), _UIDS_A_QUERY):
                 where = {"path": "metadata.uid", "in": uids[start : start + _UIDS_A_QUERY]}
-                found = self.krm.list(kind.plural, namespace=namespace, fields=["metadata.uid"], where=where)
+                found = self.krm.list(
+                    kind.plural,
+                    namespace=namespace,
+                    fields=["metadata.uid"],
+                    where=where,
+                    min_resource_version=floor,
+                )
                 there.update(one.metadata.uid for one in found)
         return there
 

@@ -242,6 +242,7 @@ def test_write_in_a_thread_of_the_client_is_read_back(world: World) -> None:
 
 def test_own_deletion_that_krm_does_not_see_is_stale(world: World) -> None:
     kept = world.pod("kept")
+    assert world.v1.read_namespaced_pod("kept", world.namespace) is not None
     session = sessions.current()
     kind = registry.find("pods")
     assert kind is not None
