@@ -21,7 +21,7 @@ import yarl
 from multidict import CIMultiDict
 
 from krm import errors
-from krm.kube import access, bodies, failures
+from krm.kube import access, bodies, clock, failures
 from krm.kube.credentials import Credentials
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class Cluster:
     def __init__(
         self, credentials: Credentials, first: access.Access, *, wall: Callable[[], float] = time.time
     ) -> None:
-        self._wall = wall
+        self.clock = clock.ServerClock(wall=wall)
+        """The server's, from the Dates of its answers."""
         self._credentials = credentials
         self._access = first
         self._session = aiohttp.ClientSession(
@@ -60,8 +61,6 @@ class Cluster:
         """HTTP requests sent, repeated ones included."""
         self.bytes_received = 0
         """Bytes of answers' bodies as they came over the wire (compressed where they were)."""
-        self.date_skew_s = 0.0
-        """The server's clock less ours, to about a second, from the newest answer with a Date."""
 
     @property
     def server(self) -> str:
@@ -151,6 +150,7 @@ class Cluster:
         for name, value in used.headers:
             sent.add(name, value.reveal())
         url = used.server.with_path(used.server.path.rstrip("/") + path).with_query(query or {})
+        sent_s = self.clock.steady()
         try:
             response = await self._once(used, method, url, sent, body)
         except aiohttp.ServerDisconnectedError:
@@ -159,8 +159,9 @@ class Cluster:
             # A pooled connection that the server closed meanwhile. Our only POSTs are reviews, which change nothing.
             response = await self._once(used, method, url, sent, body)
         _keep_alive(response)
-        skew_s = date_skew_s(response, self._wall())
-        self.date_skew_s = self.date_skew_s if skew_s is None else skew_s
+        date_s = _date_s(response)
+        if date_s is not None:
+            self.clock.observe(date_s, sent_s, self.clock.steady())
         return response
 
     async def _once(
@@ -200,13 +201,12 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def date_skew_s(response: aiohttp.ClientResponse, now_s: float) -> float | None:
-    """The server's clock less ours (unix seconds), when the answer's headers have just come; None without a Date."""
+def _date_s(response: aiohttp.ClientResponse) -> float | None:
+    """The answer's Date in unix seconds; None where there is none that can be read."""
     try:
-        moment_s = email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
-    except ValueError:  # none, or none that can be read
+        return email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:
         return None
-    return moment_s + 0.5 - now_s  # Date is cut to whole seconds
 
 
 async def open(  # noqa: A001 - read as connect.open

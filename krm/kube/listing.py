@@ -7,14 +7,13 @@ anew: the token that the API server offers then would join two versions into one
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from krm import errors
-from krm.kube import bodies, connect, failures
+from krm.kube import bodies, failures
 from krm.kube.connect import Cluster
 
 MAX_PAGE_BYTES = 256 * 2**20
@@ -39,8 +38,6 @@ class Page:
     is_last: bool
     body_bytes: int
     """Size of the page's JSON."""
-    date_skew_s: float | None
-    """The server's clock less ours, to about a second; None if it sent no Date."""
 
 
 class _Meta(msgspec.Struct):
@@ -121,14 +118,13 @@ async def _page(
     headers = {"Accept": _METADATA_ACCEPT} if metadata_only else {}
     started = asyncio.get_running_loop().time()
     async with cluster.answer("GET", path, where=where, timeout_s=timeout_s, query=query, headers=headers) as response:
-        skew_s = connect.date_skew_s(response, time.time())
         left_s = timeout_s - (asyncio.get_running_loop().time() - started)
         async with failures.within(cluster.peer, where, left_s):
             body = await bodies.read(cluster, response, limit=max_page_bytes, where=where)
-    return parse(body, where, skew_s=skew_s, kind=_METADATA_KIND if metadata_only else None)
+    return parse(body, where, kind=_METADATA_KIND if metadata_only else None)
 
 
-def parse(body: bytes, where: str, *, skew_s: float | None = None, kind: str | None = None) -> tuple[Page, str]:
+def parse(body: bytes, where: str, *, kind: str | None = None) -> tuple[Page, str]:
     """The page in ``body`` and the token of the next one (empty: none). Parses once; objects stay bytes.
 
     ``kind`` is what the list must be; None: any list of objects. Raises ``BadData``.
@@ -159,7 +155,6 @@ def parse(body: bytes, where: str, *, skew_s: float | None = None, kind: str | N
         remaining=meta.remaining,
         is_last=not meta.following,
         body_bytes=len(body),
-        date_skew_s=skew_s,
     )
     return page, meta.following
 

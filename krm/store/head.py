@@ -108,6 +108,19 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         return max((scope.took_s for scope in self.scopes), default=0.0)
 
 
+class DelaySum(msgspec.Struct, frozen=True, kw_only=True):
+    """Delay samples of one sort since the streamer's start, as a histogram."""
+
+    event: str
+    basis: str
+    count: int
+    negative: int
+    """Of these, how many came out below zero: a sign that a clock is off by more than is known."""
+    sum_s: float
+    buckets: tuple[int, ...]
+    """How many lie in each of ``krm.store.delays.BUCKETS_S`` and beyond; empty where the basis tells no time."""
+
+
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What one worker says of itself; ``at_ms`` is set by Redis when it is written."""
 
@@ -119,7 +132,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     connected: bool = False
     """Streamer: a watch is open and alive in every scope."""
     lag_s: float | None = None
-    """Streamer: receipt minus what the newest live events say of their time, corrected by the skew."""
+    """Streamer: the newest delay of an honest basis, corrected by the skew; None when none came for a while."""
     interval_s: float | None = None
     """Verifier: from one list to the next."""
     requests: int = 0
@@ -130,6 +143,20 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     """Streamer: how often a watch had to be opened again for another reason than the server's timeout."""
     malformed: int = 0
+    skew_s: float | None = None
+    """Streamer: the API server's clock less this machine's, ..."""
+    skew_uncertainty_s: float | None = None
+    """... and how far off that may be, either way."""
+    delays: tuple[DelaySum, ...] = ()
+    """Streamer: its delay samples."""
+    samples_lost: int = 0
+    """Streamer: samples that were pushed out before they were collected."""
+    written: int = 0
+    """Collector: samples that the delay store has taken, ..."""
+    rejected: int = 0
+    """... and those that it refused for good."""
+    waiting: int = 0
+    """Collector: samples in Redis."""
 
 
 class DriftLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SLICE: Final = 1_000
 """Records in one slice of a load."""
-ROLES: Final = ("streamer", "verifier", "aggregator")
+ROLES: Final = ("streamer", "verifier", "aggregator", "collector")
 
 
 @dataclass(frozen=True, slots=True)

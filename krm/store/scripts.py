@@ -108,8 +108,10 @@ APPEND: Final = (
     + _NEWER
     + _LOSE
     + """
--- KEYS fence, events, position; ARGV holder, scope, epoch, expected W, new W, most entries, then per entry
+-- KEYS fence, events, position, delays; ARGV holder, scope, epoch, expected W, new W, most entries, then per entry
 -- type (A M D B G), version, received ms, record. G, a gap or a start, comes first in its batch and sets W0.
+-- S (its record: a delay sample, its version: how many are kept) goes to delays, which must never fail the rest.
+-- How many samples were lost: pushed out by these, or not taken.
 if not hold('streamer', ARGV[1]) then return redis.error_reply('KRMFENCED streamer') end
 local scope, epoch, most = ARGV[2], ARGV[3], tonumber(ARGV[6])
 if ARGV[7] ~= 'G' then
@@ -119,9 +121,15 @@ if ARGV[7] ~= 'G' then
     return redis.error_reply('KRMOUTOFSTEP events')
   end
 end
+local kept, untaken = 0, 0
 for i = 7, #ARGV, 4 do
-  redis.call('XADD', KEYS[2], '*', 't', ARGV[i], 's', scope, 'e', epoch, 'v', ARGV[i + 1],
-    'a', ARGV[i + 2], 'r', ARGV[i + 3])
+  if ARGV[i] == 'S' then
+    local added = redis.pcall('XADD', KEYS[4], '*', 'd', ARGV[i + 3])
+    if type(added) == 'table' and added.err then untaken = untaken + 1 else kept = tonumber(ARGV[i + 1]) end
+  else
+    redis.call('XADD', KEYS[2], '*', 't', ARGV[i], 's', scope, 'e', epoch, 'v', ARGV[i + 1],
+      'a', ARGV[i + 2], 'r', ARGV[i + 3])
+  end
 end
 if ARGV[7] == 'G' then redis.call('HSET', KEYS[3], 'start:' .. scope, ARGV[8], 'epoch:' .. scope, epoch) end
 redis.call('HSET', KEYS[3], 'end:' .. scope, ARGV[5])
@@ -136,7 +144,10 @@ if length > most then
   redis.call('XTRIM', KEYS[2], 'MAXLEN', '=', length - surplus)
   lose(KEYS[2], KEYS[3], lost)
 end
-return 1
+if kept > 0 and redis.call('XLEN', KEYS[4]) > kept then
+  untaken = untaken + redis.call('XTRIM', KEYS[4], 'MAXLEN', '=', math.floor(kept * 0.99))
+end
+return untaken
 """
 )
 
@@ -263,5 +274,40 @@ redis.call('DEL', KEYS[2])
 redis.call('UNLINK', KEYS[3], KEYS[4])
 redis.call('HSET', KEYS[2], 'run', ARGV[2], 'seq', '0', 'state', 'building', 'at', now_ms())
 return 1
+"""
+)
+
+TAKE: Final = (
+    _HOLD
+    + """
+-- KEYS fence, delays; ARGV holder, most. The oldest samples that were taken and never settled, else the next ones;
+-- {id, {name, value}}, with {} for one that was pushed out meanwhile. The group is made where it is missing.
+if not hold('collector', ARGV[1]) then return redis.error_reply('KRMFENCED collector') end
+local function read(from)
+  local found = redis.pcall('XREADGROUP', 'GROUP', 'collector', 'collector', 'COUNT', ARGV[2], 'STREAMS', KEYS[2], from)
+  if not found then return {} end
+  if found.err then return found end
+  return found[1][2]
+end
+local taken = read('0')
+if taken.err and string.find(taken.err, 'NOGROUP') then
+  redis.call('XGROUP', 'CREATE', KEYS[2], 'collector', '0', 'MKSTREAM')
+  taken = read('0')
+end
+if #taken == 0 and not taken.err then taken = read('>') end
+return taken
+"""
+)
+
+SETTLE: Final = (
+    _HOLD
+    + """
+-- KEYS fence, delays; ARGV holder, ids... Forgets samples that are in the delay store; how many are left.
+if not hold('collector', ARGV[1]) then return redis.error_reply('KRMFENCED collector') end
+for i = 2, #ARGV do
+  redis.call('XACK', KEYS[2], 'collector', ARGV[i])
+  redis.call('XDEL', KEYS[2], ARGV[i])
+end
+return redis.call('XLEN', KEYS[2])
 """
 )

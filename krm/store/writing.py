@@ -20,7 +20,7 @@ from krm.store.connect import Store, translated
 from krm.store.head import Head, ListHead, WorkerStatus
 from krm.store.reading import TableStore, entries
 
-Role = Literal["streamer", "verifier", "aggregator"]
+Role = Literal["streamer", "verifier", "aggregator", "collector"]
 
 LEASE_MS: Final = 5_000
 """How long a writer that has gone silent keeps its right; renewed with every heartbeat."""
@@ -34,6 +34,7 @@ OWN_KEYS: Final[Mapping[Role, Mapping[str, str]]] = {
     "streamer": {"events": "stream", "position": "hash", "delays": "stream"},
     "verifier": {"verified": "hash", "lists": "stream", "requests": "stream", "dictionary": "hash"},
     "aggregator": {"table": "hash", "objects": "hash", "changes": "stream", "drift": "stream"},
+    "collector": {"delays": "stream"},
 }
 """The keys that each role looks after, with their types."""
 UNREADABLE: Final = "?"
@@ -132,12 +133,16 @@ class EventWriter(Writer):
 
     async def append(
         self, scope: str, epoch: str, before: str, after: str, most: int, batch: Sequence[tuple[str, str, int, bytes]]
-    ) -> None:
-        """Append (type, version, received ms, record)s and move the position from ``before`` to ``after``."""
+    ) -> int:
+        """Append (type, version, received ms, record)s and move the position from ``before`` to ``after``.
+
+        Delay samples go along as ``delays.entry`` makes them; returns how many of them were lost.
+        """
         flat: list[Any] = [self._holder, scope, epoch, before, after, most]
         for entry in batch:
             flat.extend(entry)
-        await self._run(scripts.APPEND, [self.keys.fence, self.keys.events, self.keys.position], flat)
+        keys = [self.keys.fence, self.keys.events, self.keys.position, self.keys.delays]
+        return int(await self._run(scripts.APPEND, keys, flat))
 
     async def trim(self, head: Head, *, most: int = 1_000) -> int:
         """Drop leading entries that the installed lists have seen; how many went."""

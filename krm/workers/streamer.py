@@ -17,19 +17,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from krm import errors
-from krm.kube import watching
+from krm.kube import clock, watching
 from krm.kube.backoff import Backoff
+from krm.kube.clock import Skew
 from krm.kube.connect import Cluster
 from krm.kube.watching import WatchEvent
-from krm.objects import times
 from krm.objects.versions import is_valid, newer
 from krm.resources import Resource
 from krm.settings import Settings
+from krm.store import delays
+from krm.store.delays import Sample
 from krm.store.head import ListHead
 from krm.store.reading import TableStore
-from krm.store.rows import Row
 from krm.store.writing import BATCH, EventWriter, Position
-from krm.workers import lists
+from krm.workers import lists, measuring
+from krm.workers.measuring import Measurer
 from krm.workers.runner import Worker, first_of
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Streamer(Worker):
         self._codec = lists.codec(resource, settings)
         self._table = table
         self._connected: dict[str, bool] = {}
+        self._measurer = Measurer()
 
     async def work(self) -> None:
         """Follow every scope, and what is installed, until one of them fails."""
@@ -81,7 +84,7 @@ class Streamer(Worker):
         installed = lists.InstalledLists(self._table)
         self._connected = dict.fromkeys(lists.scopes(self._settings, self.resource), False)
         streams = [self._follow(scope, positions.get(scope), installed) for scope in self._connected]
-        await first_of(installed.follow(), self._trim(), *streams)
+        await first_of(installed.follow(), self._trim(), clock.keep_sharp(self._cluster), *streams)
 
     async def _follow(self, scope: str, position: Position | None, installed: lists.InstalledLists) -> None:
         listing = await installed.first(scope)
@@ -144,10 +147,11 @@ class Streamer(Worker):
         )
         async with contextlib.aclosing(events):
             async for batch in events:
+                skew = self._cluster.clock.skew()  # at once: our clock may be set before the last of them is logged
                 stream.heard_at = time.monotonic()
                 backoff.succeeded()
                 for start in range(0, len(batch), BATCH):
-                    await self._take(stream, batch[start : start + BATCH])
+                    await self._take(stream, batch[start : start + BATCH], skew)
 
     async def _doubt(self, stream: Stream, installed: lists.InstalledLists) -> None:
         """Return when the watch must be opened anew: for another history, or silence while lists show new versions."""
@@ -166,9 +170,10 @@ class Streamer(Worker):
             if newer(head.listed_at, stream.end) and time.monotonic() - stream.heard_at >= QUIET_S:
                 return
 
-    async def _take(self, stream: Stream, events: Sequence[WatchEvent]) -> None:
-        """Log events and move the position, in one step."""
+    async def _take(self, stream: Stream, events: Sequence[WatchEvent], skew: Skew | None) -> None:
+        """Log events and how late they came, and move the position, in one step."""
         entries: list[tuple[str, str, int, bytes]] = []
+        samples: list[Sample] = []
         end = stream.end
         for event in events:
             received_ms = int(event.received_s * 1000) + self.clock_offset_ms
@@ -177,27 +182,36 @@ class Streamer(Worker):
             else:
                 row = self._codec.encode(event.raw, time_streamed=event.received_s)
                 version, record = row.version, row.record
-                self._measure(event, row)
+                if is_valid(version) and newer(version, end):
+                    samples += measuring.samples(event, row, skew)
             if not is_valid(version):
                 raise errors.BadData(f"a {event.type} event of {self.resource.plural} has no resourceVersion")
             end = version if newer(version, end) else end
             entries.append((TYPES[event.type], version, received_ms, record))
-        await self._append(stream.scope, stream.epoch, stream.end, end, entries)
+        entries += map(delays.entry, samples)
+        lost = await self._append(stream.scope, stream.epoch, stream.end, end, entries)
         stream.end, stream.bad_tries = end, 0
-        self.say(events=self.status.events + len(entries), malformed=self._codec.malformed)
+        self._measurer.count(samples, time.time())
+        self.say(
+            events=self.status.events + len(events),
+            malformed=self._codec.malformed,
+            samples_lost=self.status.samples_lost + lost,
+        )
+        self._tell_delays()
 
     async def _append(
         self, scope: str, epoch: str, before: str, after: str, entries: list[tuple[str, str, int, bytes]]
-    ) -> None:
-        await self.writer.append(scope, epoch, before, after, self._settings.events_max, entries)
+    ) -> int:
+        return await self.writer.append(scope, epoch, before, after, self._settings.events_max, entries)
 
-    def _measure(self, event: WatchEvent, row: Row) -> None:
-        if event.type == "ADDED" and row.created:
-            try:
-                created = times.parse(row.created)
-            except ValueError:
-                return
-            self.say(lag_s=round(event.received_s - created.timestamp() - self._cluster.date_skew_s, 3))
+    def _tell_delays(self) -> None:
+        skew = self._cluster.clock.skew()
+        self.say(
+            lag_s=self._measurer.lag_s(time.time()),
+            delays=self._measurer.sums(),
+            skew_s=None if skew is None else round(skew.seconds, 3),
+            skew_uncertainty_s=None if skew is None else round(skew.uncertainty_s, 3),
+        )
 
     def _hear(self, scope: str, *, connected: bool) -> None:
         self._connected[scope] = connected
@@ -213,6 +227,7 @@ class Streamer(Worker):
         trimmed = ""
         while True:
             await asyncio.sleep(TRIM_S)
+            self._tell_delays()
             head = await self._table.head()
             if head is None or head.state != "ready":
                 continue

@@ -20,12 +20,13 @@ from krm import errors, simulator
 from krm.errors import Fenced, Gone
 from krm.kube import connect, listing, watching
 from krm.kube.backoff import Backoff
+from krm.kube.clock import Skew
 from krm.kube.events import EventType, WatchEvent
 from krm.merge import Event, Key, State
 from krm.objects import times
 from krm.objects.versions import newer
 from krm.resources import PODS
-from krm.settings import Secret, Settings
+from krm.settings import Secret
 from krm.simulator import FaultKind, Simulation
 from krm.store.connect import open_store
 from krm.store.head import Head, Missed, ScopeHead, WorkerStatus
@@ -34,8 +35,9 @@ from krm.store.rows import Codec
 from krm.store.writing import EventWriter, Operation, TableWriter
 from krm.table import freshness as fresh
 from krm.table.tables import Tables
+from krm.workers import measuring
 from krm.workers.ledger import Drift, DriftKind, Ledger
-from krm.workers.streamer import Streamer
+from krm.workers.measuring import Measurer
 from tests.chain import Chain, running
 from tests.integration.store.samples import begun
 from tests.samples import pod, row
@@ -469,25 +471,18 @@ def clock_jumps_between_event_and_list(world: World) -> None:
         books.drift()
         tables.append(books.table)
     assert tables == [{"v": "95"}] * 3
-    streamer = streamer_of(world)
     made = row(Codec(PODS), pod("x"))
     received_s = times.parse(made.created or "").timestamp() - 3_600
-    streamer._measure(WatchEvent(type=EventType.ADDED, raw=b"", version="5", received_s=received_s), made)
-    assert streamer.status.lag_s == -3_600  # told as it is
+    measurer = Measurer()
+    event = WatchEvent(type=EventType.ADDED, raw=b"", version="5", received_s=received_s)
+    samples = measuring.samples(event, made, Skew(0.0, 0.5))
+    measurer.count(samples, received_s)
+    assert [sample.delay_s for sample in samples] == [measurer.lag_s(received_s)] == [-3_600]  # told as it is
+    assert [total.negative for total in measurer.sums()] == [1]
 
 
 def writer_of(table: TableStore) -> TableWriter:
     return TableWriter(table.store, table, events_max=100, retention_s=60)
-
-
-def streamer_of(world: World) -> Streamer:
-    settings = Settings.load({"redis_url": Secret(world.redis_url)}, {})
-
-    class Skewless:
-        date_skew_s = 0.0
-
-    table = TableStore(open_store(Secret(world.redis_url)), "c", PODS)
-    return Streamer(PODS, settings, table, Skewless())  # type: ignore[arg-type]
 
 
 # -- writers -----------------------------------------------------------------------------------------------------------
