@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -129,6 +131,8 @@ def cells(
     if not extracts.is_kept(replica.resource, path):
         return (yield from _unkept(view, path, snapshot, places))
     column = replica.column(path.text)
+    if column.is_new and (label := extracts.label(path)) is not None:
+        replica.fill_from_labels(column, label)
     codes = replica.codes(column, snapshot, places)
     if codes.all():
         return Cells(codes, column.values, ())
@@ -147,7 +151,7 @@ def _unkept(view: View, path: FieldPath, snapshot: Snapshot, places: Places | No
     extract, turn = _extract(view, path, rows)
     others: list[Any] = []
     for start in range(0, len(rows), turn):
-        others += map(extract, rows[start : start + turn])
+        others += extract(rows[start : start + turn])
         yield
     return Cells(np.arange(-1, -1 - len(rows), -1, dtype=np.int32), (None, None), others)
 
@@ -167,8 +171,7 @@ def _worked_out(
     for start in range(0, len(rows), turn):
         piece = rows[start : start + turn]
         codes = []
-        for row in piece:
-            value = extract(row)
+        for value in extract(piece):
             code = column.code(value)
             if code == UNKNOWN:
                 others.append(value if reduce is None else reduce(value))
@@ -180,23 +183,24 @@ def _worked_out(
     return out
 
 
-def _extract(view: View, path: FieldPath, rows: Sequence[Row]) -> tuple[Callable[[Row], Any], int]:
+def _extract(view: View, path: FieldPath, rows: Sequence[Row]) -> tuple[Callable[[Sequence[Row]], Iterable[Any]], int]:
+    """How to get the values of some of ``rows`` at a time, in their order; and of how many at most."""
     resource = view.replica.resource
     direct = extracts.from_row(resource, path)
     if direct is not None:
-        return direct, ROWS_A_TURN
+        return partial(map, direct), ROWS_A_TURN
     if not path.is_derived:
-        return extracts.from_object(view.replica.codec, path), OBJECTS_A_TURN
+        return extracts.from_objects(view.replica.codec, path), OBJECTS_A_TURN
     if view.resolver is None:
         raise LookupError(f"{path.text} needs a resolver")
     resolved = iter(view.resolver.derived(resource, path.text, rows))
-    return (lambda _: next(resolved)), ROWS_A_TURN
+    return (lambda piece: islice(resolved, len(piece))), ROWS_A_TURN
 
 
 def value(view: View, path: FieldPath, row: Row) -> Any:
     """The value of ``path`` for one row, of whatever time; nothing of it is kept."""
     extract, _ = _extract(view, path, (row,))
-    return extract(row)
+    return next(iter(extract((row,))))
 
 
 def values(view: View, path: FieldPath, rows: Iterable[Row]) -> list[Any]:

@@ -6,7 +6,7 @@ place than its kind says is read whole instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from krm.objects.paths import ANY, Step
 from krm.query import paths
 from krm.query.paths import FieldPath
 from krm.resources import Resource
+from krm.store.compression import Text
 from krm.store.rows import Codec, Row
 
 Extract = Callable[[Row], Any]
@@ -34,18 +35,17 @@ def is_kept(resource: Resource, path: FieldPath) -> bool:
     return path.text not in _NOT_KEPT and not (path.is_derived and from_row(resource, path) is None)
 
 
-def from_object(codec: Codec, path: FieldPath) -> Extract:
-    """How to get the value of ``path`` out of a row's object. Raises ``CorruptData`` when called."""
+def from_objects(codec: Codec, path: FieldPath) -> Callable[[Sequence[Row]], Iterable[Any]]:
+    """How to get the values of ``path`` out of rows' objects. Raises ``CorruptData`` when called."""
     steps, decoder = path.steps, _decoder(path.steps)
 
-    def extract(row: Row) -> Any:
-        text = codec.body(row.record)
+    def extract(text: Text) -> Any:
         try:
             return _unwrapped(decoder.decode(text), steps)
         except msgspec.ValidationError:
             return paths.at(msgspec.json.decode(text), steps)
 
-    return extract
+    return lambda rows: map(extract, codec.bodies(rows))
 
 
 @lru_cache(maxsize=512)
@@ -85,8 +85,8 @@ def from_row(resource: Resource, path: FieldPath) -> Extract | None:
     direct = _FROM_ROW.get(path.text)
     if direct is not None:
         return direct
-    if len(path.steps) == 3 and path.steps[:2] == ("metadata", "labels") and isinstance(path.steps[2], str):
-        key = path.steps[2]
+    key = label(path)
+    if key is not None:
         return lambda row: row.labels.get(key)
     for number, column in enumerate(resource.columns):
         if column.path == path.text or (path.is_derived and column.name == path.text):
@@ -94,6 +94,12 @@ def from_row(resource: Resource, path: FieldPath) -> Extract | None:
         if path.is_derived and path.text.startswith(f"{column.name}[*]."):
             return _list_column(number)
     return None
+
+
+def label(path: FieldPath) -> str | None:
+    """The key of the label that ``path`` leads to, if it leads to one."""
+    steps = path.steps
+    return steps[2] if len(steps) == 3 and steps[:2] == ("metadata", "labels") and isinstance(steps[2], str) else None
 
 
 def _column(number: int) -> Extract:

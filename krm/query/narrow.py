@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from krm.objects.selectors import Operator, Requirement
-from krm.query import paths
+from krm.query import extracts, paths
 from krm.query.filters import All, Condition, Node
 from krm.query.paths import FieldPath
 from krm.table.indexes import Inverted
@@ -99,9 +99,8 @@ def _index(replica: Replica, path: FieldPath) -> Inverted | None:
         return replica.nodes
     if path.text == "metadata.ownerReferences[*].uid":
         return replica.owners
-    if path.steps[:2] == ("metadata", "labels") and len(path.steps) == 3 and isinstance(path.steps[2], str):
-        return replica.labels.key(path.steps[2]) or _NO_ROWS
-    return None
+    label = extracts.label(path)
+    return None if label is None else replica.labels.key(label) or _NO_ROWS
 
 
 _NO_ROWS: Final = Inverted()

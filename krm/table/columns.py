@@ -41,6 +41,11 @@ class Column:
         self._code_of: dict[Any, int] = {}
         self.bytes = self.codes.nbytes
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever worked out for it."""
+        return len(self.values) == 2 and not self.codes.any()
+
     def code(self, value: Any) -> int:
         """The code of ``value``, ``UNKNOWN`` if values like that are not kept."""
         if value is None:

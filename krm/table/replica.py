@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from krm.resources import Resource
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
-from krm.table.columns import Codes, Column, Columns
+from krm.table.columns import NOTHING, UNKNOWN, Codes, Column, Columns
 from krm.table.indexes import Inverted, LabelIndex, Segment
 
 NODE_COLUMN: Final = "node"
@@ -340,6 +340,15 @@ class Replica:
     def column(self, key: str) -> Column:
         """The kept values of one path."""
         return self.columns.get(key, len(self))
+
+    def fill_from_labels(self, column: Column, key: str) -> None:
+        """Work out a column of one label's values for all rows at once, out of the index that has them by value."""
+        column.codes[: len(self._table)] = NOTHING
+        column.codes[self._free] = UNKNOWN
+        index = self.labels.key(key) or Inverted()
+        for value in index.values():
+            slots = index.get(value)
+            column.codes[np.fromiter(slots, dtype=np.int32, count=len(slots))] = column.code(value)
 
     def codes(self, column: Column, snapshot: Snapshot, places: Places | None = None) -> Codes:
         """What ``column`` knows of a snapshot's rows (at some places): codes, ``UNKNOWN`` for rows of the past.

@@ -6,6 +6,7 @@ import os
 import random
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -54,6 +55,16 @@ class Steps(RuleBasedStateMachine):
     def drop(self, uid: str) -> None:
         step = self.replica.drop(uid)
         assert (step.before, step.after) == (self.model.pop(uid, None), None)
+
+    @rule(key=st.sampled_from(("app", "x", "y", "other")))
+    def label(self, key: str) -> None:
+        """A column out of the index says of each row what its labels say, and of no room that is free."""
+        column = Column(len(self.replica.columns.get("room", 8).codes))
+        self.replica.fill_from_labels(column, key)
+        whole = self.replica.snapshot()
+        told = [column.values[code] for code in self.replica.codes(column, whole).tolist()]
+        assert told == [each.labels.get(key) for each in whole.rows]
+        assert np.count_nonzero(column.codes) == len(whole)
 
     @rule(uid=UIDS, value=st.sampled_from(("x", "y")))
     def step_again(self, uid: str, value: str) -> None:
