@@ -1,9 +1,13 @@
-"""Headers: what the writers say of their data, and readers check before they believe it."""
+"""Headers: what the writers say of their data, and readers check before they believe it.
+
+Those that say how true the rows are (of a list, of the table) carry a checksum of what their writer put into them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -29,6 +33,8 @@ class ListHead(msgspec.Struct, frozen=True, kw_only=True):
     """Sum of the rows' digests modulo 2**64, as decimal digits."""
     since: str
     """Name of the list before, whose rows' records are not repeated here; empty when every record is here."""
+    sum: str = ""
+    """Of all the others; set where it is stored."""
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,9 +191,22 @@ encode = msgspec.json.Encoder().encode
 def list_head(data: bytes) -> ListHead:
     """Decode. Raises ``CorruptData``."""
     try:
-        return _list_head.decode(data)
+        found = _list_head.decode(data)
     except ValueError as error:
         raise CorruptData(f"the header of a verified list does not decode: {error}") from error
+    plain = msgspec.structs.replace(found, sum="")
+    if found.sum != _sum([encode(plain)]):
+        raise CorruptData("the header of a verified list does not fit its checksum")
+    return plain
+
+
+def encode_list_head(head: ListHead) -> bytes:
+    """As it is stored, with its checksum."""
+    return encode(msgspec.structs.replace(head, sum=_sum([encode(head)])))
+
+
+def _sum(parts: Iterable[bytes]) -> str:
+    return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()
 
 
 def drift_line(identifier: str, data: bytes) -> DriftLine:
@@ -205,6 +224,8 @@ def table_head(data: Mapping[bytes, bytes]) -> Head | None:
     try:
         if data.get(b"state") != b"ready":
             return _building(data)
+        if data[b"sum"].decode() != _sum(data[name.encode()] for name in _SUMMED):
+            raise CorruptData("the head of the table does not fit its checksum")
         return Head(
             run=data[b"run"].decode(),
             seq=int(data[b"seq"]),
@@ -239,18 +260,22 @@ def _building(data: Mapping[bytes, bytes]) -> Head:
     )
 
 
-def head_fields(head: Head) -> dict[str, Any]:
+_SUMMED = ("state", "rows", "digest", "epoch", "scopes", "missed", "cursor", "last_event")
+
+
+def head_fields(head: Head) -> dict[str, bytes]:
     """What a writer stores of ``head``; run, seq, change and time are the script's."""
-    return {
-        "state": head.state,
-        "rows": head.rows,
-        "digest": head.digest,
-        "epoch": head.epoch,
+    fields: dict[str, bytes] = {
+        "state": head.state.encode(),
+        "rows": b"%d" % head.rows,
+        "digest": b"%d" % head.digest,
+        "epoch": head.epoch.encode(),
         "scopes": encode(head.scopes),
         "missed": encode(head.missed),
-        "cursor": head.cursor,
-        "last_event": head.last_event_ms or 0,
+        "cursor": head.cursor.encode(),
+        "last_event": b"%d" % (head.last_event_ms or 0),
     }
+    return {**fields, "sum": _sum(fields[name] for name in _SUMMED).encode()}
 
 
 def worker_status(data: bytes, at_ms: bytes | int) -> WorkerStatus:

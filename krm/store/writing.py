@@ -175,7 +175,7 @@ class ListWriter(Writer):
             scripts.FLIP,
             [self.keys.fence, self.keys.verified, self.keys.lists, *chunks, *old_chunks],
             [
-                *(self._holder, head.scope, head.epoch, head.listed_at, heads.encode(head), len(chunks)),
+                *(self._holder, head.scope, head.epoch, head.listed_at, heads.encode_list_head(head), len(chunks)),
                 *(old.listing if old else "", OLD_CHUNK_LIFE_S),
             ],
         )

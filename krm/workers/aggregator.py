@@ -21,6 +21,8 @@ from krm.merge import Event, Key, Prediction, State
 from krm.resources import Resource
 from krm.settings import Settings
 from krm.store import chunks, rows
+from krm.store.chunks import ListedRow
+from krm.store.compression import MissingDictionary
 from krm.store.connect import BLOCK_MS
 from krm.store.head import Head, ListHead, Missed, ScopeHead
 from krm.store.reading import TableStore
@@ -283,7 +285,7 @@ class Aggregator(Worker):
         records: dict[Key, bytes] = {}
         total = 0
         for number in range(head.chunks):
-            for row in chunks.unpack(await self._table.chunk(head.listing, number), self._codec.compressor):
+            for row in await self._unpacked(await self._table.chunk(head.listing, number)):
                 listed[row.namespace, row.name] = State(row.uid, row.version)
                 total += rows.digest(row.uid, row.version)
                 if row.record:
@@ -291,6 +293,13 @@ class Aggregator(Worker):
         if str(total % rows.DIGEST_MODULUS) != head.digest or len(listed) != head.rows:
             raise errors.CorruptData("the chunks of a list are not the list that its header describes")
         return listed, records
+
+    async def _unpacked(self, chunk: bytes) -> list[ListedRow]:
+        try:
+            return chunks.unpack(chunk, self._codec.compressor)
+        except MissingDictionary:  # trained since this pass began
+            await lists.learn_dictionaries(self._codec, self._table)
+            return chunks.unpack(chunk, self._codec.compressor)
 
     async def _ask_full(self, head: ListHead, reason: str) -> None:
         if self._asked_about != head.listing:

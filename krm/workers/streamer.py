@@ -42,6 +42,8 @@ SILENCE_S: Final = 90.0
 """A watch that brings nothing for this long, not even the bookmark that is due each minute, is dead."""
 QUIET_S: Final = 5.0
 """A watch that is this quiet while a newer list is there is opened anew from its place: it may be dead."""
+GAP_CEILING_S: Final = 8.0
+"""Each lost place costs a whole list: a server that refuses every place is asked for a dozen a minute at most."""
 TRIM_S: Final = 2.0
 TYPES: Final = {"ADDED": "A", "MODIFIED": "M", "DELETED": "D", "BOOKMARK": "B"}
 BAD_TRIES: Final = 3
@@ -89,13 +91,13 @@ class Streamer(Worker):
     async def _follow(self, scope: str, position: Position | None, installed: lists.InstalledLists) -> None:
         listing = await installed.first(scope)
         stream = self._resumed(scope, position, listing) or await self._start(scope, listing)
-        backoff = Backoff()
+        backoff, gaps = Backoff(), Backoff(ceiling_s=GAP_CEILING_S)
         while True:
             try:
                 await first_of(self._watch(stream, backoff), self._doubt(stream, installed))
             except errors.Gone as error:
                 stream = await self._gap(stream, installed, str(error))
-                await asyncio.sleep(backoff.failed(error))
+                await asyncio.sleep(gaps.failed(error))
             except _RESUMABLE as error:
                 self.say(restarts=self.status.restarts + 1)
                 self._log(logging.WARNING, "the watch broke; resumes from its place", str(error))

@@ -35,7 +35,7 @@ from tests.integration.cli.programs import environment
 from tests.waiting import NotInTimeError, wait_until
 
 WORKERS: Final = ("verify", "stream", "aggregate")
-READY_S: Final = 60.0
+READY_S: Final = 240.0
 HEAL_S: Final = 45.0
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from krm.errors import AnswerError, Code, StoreUnreachable
@@ -15,7 +16,7 @@ from krm.resources import PODS
 from krm.settings import Secret
 from krm.store import compression
 from krm.store.connect import Store, open_store
-from krm.store.head import Head, Missed, ScopeHead, WorkerStatus
+from krm.store.head import Head, Missed, ScopeHead, WorkerStatus, head_fields
 from krm.store.reading import TableStore
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
 from krm.store.writing import EventWriter, ListWriter, Operation, TableWriter, Writer
@@ -99,7 +100,13 @@ class Table:
 
     async def break_digest(self) -> None:
         """A writer's defect: the head says something else than the rows."""
-        await self.writer._redis.hset(self.source.keys.table, "digest", "7")
+        await self.writer._redis.hset(self.source.keys.table, mapping=await self.fields(digest=7))
+
+    async def fields(self, **changes: Any) -> dict[str, bytes]:
+        """What the head says, changed, as it is stored."""
+        head = await self.source.head()
+        assert head is not None
+        return head_fields(msgspec.structs.replace(head, **changes))
 
 
 @pytest.fixture
@@ -201,14 +208,8 @@ async def test_changes_that_are_gone_cause_a_new_load(table: Table, store: Store
             pipe.multi()
             made = row(table.codec, pod("z", version=9))
             pipe.hset(table.source.keys.objects, made.uid, made.record)
-            pipe.hset(
-                table.source.keys.table,
-                mapping={
-                    "seq": 1,
-                    "rows": 2,
-                    "digest": (digest("uid-default-a", "1") + digest(made.uid, "9")) % DIGEST_MODULUS,
-                },
-            )
+            both = (digest("uid-default-a", "1") + digest(made.uid, "9")) % DIGEST_MODULUS
+            pipe.hset(table.source.keys.table, mapping={"seq": 1, **await table.fields(rows=2, digest=both)})
             await pipe.execute()
         await wait_until(lambda: tables.follower(PODS).is_ready and names(tables) == ["a", "z"])
         assert tables.follower(PODS).loads == 2
@@ -221,10 +222,10 @@ async def test_a_gap_in_the_numbers_of_the_changes_causes_a_new_load(table: Tabl
     change = {"t": "ADDED", "u": made.uid, "v": "9", "r": made.record, "p": b"", "n": 2, "x": "0"}
     async with following(table) as tables:
         await is_ready(tables)
+        head = {"seq": 2, "change": "9999999999999-1", **await table.fields(rows=2, digest=both)}
         async with store.client.pipeline(transaction=True) as pipe:
             pipe.hset(table.source.keys.objects, made.uid, made.record)
             pipe.xadd(table.source.keys.changes, change, id="9999999999999-1")
-            head = {"seq": 2, "rows": 2, "digest": both, "change": "9999999999999-1"}
             pipe.hset(table.source.keys.table, mapping=head)
             await pipe.execute()
         await wait_until(lambda: tables.follower(PODS).is_ready and names(tables) == ["a", "z"])
