@@ -72,6 +72,10 @@ MINUTES ?= 60
 soak: dev ## 200 changes a second and a fault a minute for MINUTES=60; memory and descriptors
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: manifests
+manifests: dev ## write deploy/ anew
+	$(BIN)/python -m krm.manifests deploy
+
 .PHONY: format
 format: dev ## rewrite the code as make check wants it
 	$(BIN)/ruff check --fix-only .

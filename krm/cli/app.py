@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from krm.cli.choices import Form, LogLevel, StatusForm, complete_kinds
+from krm.cli.choices import Form, LogLevel, ProfileChoice, StatusForm, complete_kinds
 
 
 def _typer(*, has_completion: bool) -> typer.Typer:
@@ -65,6 +65,9 @@ OneResource = Annotated[
 ]
 NoAuth = Annotated[
     bool, typer.Option("--insecure-no-auth", help="Answer anybody, beyond this machine too, with KRM_AUTH=none.")
+]
+AliveFile = Annotated[
+    Path | None, typer.Option("--alive-file", metavar="FILE", help="Touch it all the time, for a liveness probe.")
 ]
 Level = Annotated[LogLevel | None, typer.Option("--log-level", help="The least that is logged (KRM_LOG_LEVEL).")]
 
@@ -146,11 +149,13 @@ def stream(
     context: Context = None,
     redis_url: RedisUrl = None,
     log_level: Level = None,
+    alive_file: AliveFile = None,
 ) -> int:
     """The streamer of a kind: follows its watch and logs each event in Redis."""
     from krm.cli.serving import commands
 
-    return commands.work("streamer", _worker(redis_url, log_level, resource), os.environ, kubeconfig, context)
+    flags = _worker(redis_url, log_level, resource)
+    return commands.work("streamer", flags, os.environ, kubeconfig, context, alive_file)
 
 
 @app.command()
@@ -160,19 +165,29 @@ def verify(
     context: Context = None,
     redis_url: RedisUrl = None,
     log_level: Level = None,
+    alive_file: AliveFile = None,
 ) -> int:
     """The verifier of a kind: lists it again and again, which proves what is there."""
     from krm.cli.serving import commands
 
-    return commands.work("verifier", _worker(redis_url, log_level, resource), os.environ, kubeconfig, context)
+    flags = _worker(redis_url, log_level, resource)
+    return commands.work("verifier", flags, os.environ, kubeconfig, context, alive_file)
 
 
 @app.command()
-def aggregate(resource: OneResource = None, redis_url: RedisUrl = None, log_level: Level = None) -> int:
+def aggregate(
+    resource: OneResource = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    redis_url: RedisUrl = None,
+    log_level: Level = None,
+    alive_file: AliveFile = None,
+) -> int:
     """The aggregator of a kind: makes one table out of what streamer and verifier found."""
     from krm.cli.serving import commands
 
-    return commands.work("aggregator", _worker(redis_url, log_level, resource), os.environ, None, None)
+    flags = _worker(redis_url, log_level, resource)
+    return commands.work("aggregator", flags, os.environ, kubeconfig, context, alive_file)
 
 
 def _worker(redis_url: str | None, log_level: LogLevel | None, resource: str | None) -> dict[str, object]:
@@ -323,3 +338,21 @@ def schema() -> int:
     from krm.cli.reading import schema as showing
 
     return showing.run()
+
+
+@app.command()
+def manifests(
+    profile: Annotated[
+        ProfileChoice, typer.Option("--profile", help="What is set up beside KRM: one Redis, everything twice, delays.")
+    ] = ProfileChoice.SMALL,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="The Secrets, with new passwords, instead of everything else.")
+    ] = False,
+    redis_tls: Annotated[
+        bool, typer.Option("--redis-tls", help="Redis over TLS, with the certificate in the Secret krm-redis-tls.")
+    ] = False,
+) -> int:
+    """The Kubernetes manifests for the configured resources: krm manifests | kubectl apply -f -"""
+    from krm.cli import manifests as printing
+
+    return printing.run(str(profile), os.environ, secrets=secrets, redis_tls=redis_tls)

@@ -23,6 +23,15 @@ class StatusForm(StrEnum):
     JSON = "json"
 
 
+class ProfileChoice(StrEnum):
+    """``krm manifests --profile``"""
+
+    BASE = "base"
+    SMALL = "small"
+    HA = "ha"
+    MONITORING = "monitoring"
+
+
 class LogLevel(StrEnum):
     """``--log-level``"""
 

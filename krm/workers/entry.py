@@ -8,6 +8,7 @@ import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
@@ -26,6 +27,9 @@ from krm.workers.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
+ALIVE_S: Final = 5.0
+"""From one touch of the file for the liveness probe to the next."""
+
 
 def main(
     role: Role,
@@ -34,10 +38,14 @@ def main(
     *,
     kubeconfig: Path | None = None,
     context: str | None = None,
+    alive_file: Path | None = None,
 ) -> None:
-    """Run the workers of ``role`` for ``resources`` until SIGINT or SIGTERM. Raises ``ConfigError``."""
+    """Run the workers of ``role`` for ``resources`` until SIGINT or SIGTERM. Raises ``ConfigError``.
+
+    ``alive_file`` is touched as long as the event loop runs: for a liveness probe.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context))
+        runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context, alive_file=alive_file))
 
 
 async def run(
@@ -48,9 +56,11 @@ async def run(
     kubeconfig: Path | None = None,
     context: str | None = None,
     stop: asyncio.Event | None = None,
+    alive_file: Path | None = None,
 ) -> None:
     """The same inside an event loop; ends when ``stop`` is set (by default by a signal)."""
     stop = stop or stopped_by_signal()
+    living = _living(alive_file)
     store = open_store(settings.require_redis())
     clusters: list[kube.Cluster] = []
     try:
@@ -70,9 +80,35 @@ async def run(
         await _until(stop, workers)
         logger.info("stopped", extra={"role": role})
     finally:
+        await cancel(living)
         for cluster in clusters:
             await cluster.close()
         await store.close()
+
+
+def _living(path: Path | None) -> list[asyncio.Task[None]]:
+    """A task that touches ``path`` again and again. Raises ``ConfigError`` where it cannot."""
+    if path is None:
+        return []
+    if (reason := _touched(path)) is not None:
+        raise errors.ConfigError(f"--alive-file: {path} cannot be written: {reason}")
+    return [asyncio.create_task(_touch_on(path))]
+
+
+async def _touch_on(path: Path) -> None:
+    while True:
+        await asyncio.sleep(ALIVE_S)
+        if (reason := _touched(path)) is not None:  # the probe will say so; a worker is no worse for it
+            logger.warning("the file for the liveness probe cannot be written", extra={"reason": reason})
+
+
+def _touched(path: Path) -> str | None:
+    """Touch ``path``; why not, if not."""
+    try:
+        path.touch()
+    except OSError as error:
+        return str(error.strerror)
+    return None
 
 
 def stopped_by_signal() -> asyncio.Event:

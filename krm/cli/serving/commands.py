@@ -76,12 +76,20 @@ def run(
 
 
 @_long_running
-def work(role: Role, flags: Flags, env: Mapping[str, str], kubeconfig: Path | None, context: str | None) -> int:
+def work(
+    role: Role,
+    flags: Flags,
+    env: Mapping[str, str],
+    kubeconfig: Path | None,
+    context: str | None,
+    alive_file: Path | None,
+) -> int:
     """``krm stream``, ``krm verify``, ``krm aggregate``."""
     settings = roles.settings_from(flags, env)
     _warn_of_password(flags)
     settings.require_redis()
-    return roles.work(role, settings, settings.resources, ClusterChoice(kubeconfig=kubeconfig, context=context))
+    cluster = ClusterChoice(kubeconfig=kubeconfig, context=context)
+    return roles.work(role, settings, settings.resources, cluster, alive_file)
 
 
 @_long_running

@@ -43,12 +43,18 @@ def settings_from(flags: Mapping[str, object], env: Mapping[str, str]) -> Settin
     return Settings.load(flags, env)
 
 
-def work(role: Role, settings: Settings, resources: Sequence[Resource], cluster: ClusterChoice) -> int:
+def work(
+    role: Role,
+    settings: Settings,
+    resources: Sequence[Resource],
+    cluster: ClusterChoice,
+    alive_file: Path | None = None,
+) -> int:
     """The workers of ``role`` until SIGTERM or SIGINT."""
     logs.configure(settings.log_format, settings.log_level)
     from krm.workers import entry
 
-    entry.main(role, settings, resources, kubeconfig=cluster.kubeconfig, context=cluster.context)
+    entry.main(role, settings, resources, kubeconfig=cluster.kubeconfig, context=cluster.context, alive_file=alive_file)
     return 0
 
 

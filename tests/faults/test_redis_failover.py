@@ -1,0 +1,140 @@
+"""Redis loses its master again and again while 200 events a second flow: no row is lost, no answer is wrong or older.
+
+The master is killed, frozen (its connections stay open and nothing comes), or told to hand over; in a Redis Cluster the
+slot of the pods is moved as well. An API replica is asked all the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from redis import crc
+
+from krm.errors import StoreError
+from krm.store.reading import TableStore
+from tests import redis_forms
+from tests.chain import Chain, running
+from tests.looking import Looking, looking
+from tests.redis_forms import Cluster, Form, Node, Sentinels
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+ROUNDS = {"": 4, "full": 30}[os.environ.get("FAULTS_SCALE", "")]
+EVENTS_A_SECOND = 200
+
+
+async def told(act: Callable[..., object], *args: object) -> None:
+    await asyncio.to_thread(act, *args)
+
+
+async def kill(form: Form, master: Node) -> None:
+    master.kill()
+
+
+async def freeze(form: Form, master: Node) -> None:
+    master.freeze()
+
+
+async def hand_over(form: Form, master: Node) -> None:
+    """As before maintenance: the replica takes over when it has everything."""
+    if isinstance(form, Sentinels):
+        await told(form.sentinels[0].ask, "SENTINEL", "FAILOVER", redis_forms.SERVICE)
+        return
+    await told((await replica_of(form, master)).ask, "CLUSTER", "FAILOVER")
+
+
+async def replica_of(form: Form, master: Node) -> Node:
+    """The replica of ``master``."""
+
+    def find() -> Node:
+        for node in form.nodes:
+            if node is not master:
+                with node.client() as client:
+                    said = client.info("replication")
+                if said["role"] == "slave" and int(said["master_port"]) == master.port:
+                    return node
+        raise AssertionError("no replica")
+
+    return await asyncio.to_thread(find)
+
+
+ENDS: list[Callable[[Form, Node], Awaitable[None]]] = [kill, freeze, hand_over]
+
+
+async def answers(table: TableStore) -> bool:
+    try:
+        return await table.head() is not None
+    except StoreError:
+        return False
+
+
+async def goes_on(chain: Chain, reader: Looking, deadline_s: float = 40.0) -> float:
+    """Wait until answers follow the stream again; how long that took."""
+    began, before = time.monotonic(), reader.follower.head
+
+    async def moved() -> bool:
+        head = reader.follower.head
+        return reader.follower.is_ready and head is not None and (before is None or head.seq > before.seq)
+
+    await wait_until(moved, deadline_s, f"answers go on ({reader.follower.trouble})")
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Path) -> None:
+    start = redis_forms.start_sentinels if kind == "sentinel" else redis_forms.start_cluster
+    rng = random.Random(5)
+    with start() as form:
+        async with running(form.url, tmp_path, pods=500, churn=EVENTS_A_SECOND) as chain, looking(form.url) as reader:
+            await chain.ready()
+            await wait_until(lambda: reader.looks > 20, 20)
+            key = chain.table().keys.table
+            for number in range(ROUNDS):
+                end = ENDS[number % len(ENDS)] if number < len(ENDS) else rng.choice(ENDS)
+                master = await asyncio.to_thread(form.master_of, key)
+                await end(form, master)
+                await wait_until(functools.partial(asyncio.to_thread, form.failed_over, master, key), 60, "taken over")
+                took_s = await goes_on(chain, reader)
+                print(f"{kind}: {end.__name__}, answers follow again {took_s:.1f} s after another server took over")
+                if end is kill:
+                    await told(master.start)
+                elif end is freeze:
+                    master.thaw()
+                await wait_until(functools.partial(asyncio.to_thread, form.follows, master), 90, "follows")
+            if isinstance(form, Cluster):
+                await move_slot(form, key)
+                await goes_on(chain, reader)
+            chain.simulation.set_churn(0)
+            await wait_until(lambda: answers(chain.table()), 10, "connections are made anew")
+            await chain.converged(60)
+            await wait_until(lambda: reader.rows() == chain.truth(), 30, "the replica is the truth")
+            assert reader.broken == []
+            print(f"{kind}: {ROUNDS} fail-overs, {reader.looks} answers looked at, 0 wrong")
+
+
+async def move_slot(form: Cluster, key: str) -> None:
+    """Move the slot of ``key`` to another primary, key by key, while it is used."""
+
+    def move() -> None:
+        source = form.master_of(key)
+        target = next(node for node in form.nodes if node.is_master() and node is not source)
+        slot = crc.key_slot(key.encode())
+        ids = {node.port: node.ask("CLUSTER", "MYID").decode() for node in (source, target)}
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            auth = ["AUTH", redis_forms.PASSWORD]
+            source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, *auth, "KEYS", *keys)
+        for node in form.nodes:
+            if node.is_master():
+                node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+    await asyncio.to_thread(move)
