@@ -184,6 +184,9 @@ class Settings:
     verify_interval_s: float = _option(
         "KRM_VERIFY_INTERVAL", _duration("1s", "24h"), 30.0, "from one verifying list to the next"
     )
+    verify_mode: str = _option(
+        "KRM_VERIFY_MODE", _choice("metadata", "full"), "metadata", "what verifying lists ask for"
+    )
     list_page_size: int = _option("KRM_LIST_PAGE_SIZE", _whole(1, 10_000), 500, "objects in a page of a list")
     events_max: int = _option("KRM_EVENTS_MAX", _whole(1_000, 100_000_000), 200_000, "events kept for a resource")
     changes_retention_s: float = _option(

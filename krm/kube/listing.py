@@ -7,8 +7,10 @@ anew: the token that the API server offers then would join two versions into one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
@@ -29,7 +31,7 @@ class Page:
     items: list[bytes]
     """Each object's JSON as sent. Objects of a list lack ``kind`` and ``apiVersion``: see those of the page."""
     kind: str
-    """Of the list: ``PodList``, or ``PartialObjectMetadataList``."""
+    """Of the list: ``PodList``."""
     api_version: str
     version: str
     """The list's resourceVersion, the same on all pages."""
@@ -57,6 +59,38 @@ class _Kind(msgspec.Struct):
     kind: str = ""
 
 
+class Identity(msgspec.Struct, gc=False):
+    """Which object, at which version; what the metadata of one lacks is empty."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    version: str = msgspec.field(name="resourceVersion", default="")
+
+
+class _Partial(msgspec.Struct, gc=False):
+    metadata: Identity
+
+
+class _PartialList(msgspec.Struct):
+    kind: str
+    metadata: _Meta
+    items: list[_Partial] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityPage:
+    """One page of a list of metadata."""
+
+    identities: list[Identity]
+    version: str
+    """The list's resourceVersion, the same on all pages."""
+    kind: str
+    is_last: bool
+
+
+_Page = TypeVar("_Page", Page, IdentityPage)
+_PARTIAL_LIST = msgspec.json.Decoder(_PartialList)
 _LIST = msgspec.json.Decoder(_List)
 
 
@@ -68,30 +102,83 @@ async def pages(
     timeout_s: float,
     page_timeout_s: float | None = None,
     params: Mapping[str, str] | None = None,
-    metadata_only: bool = False,
     max_page_bytes: int = MAX_PAGE_BYTES,
 ) -> AsyncGenerator[Page, None]:
     """The pages of the list at ``path`` (``/api/v1/pods``), each of at most ``limit`` objects.
 
-    ``params`` may hold selectors. ``metadata_only`` asks for the objects' metadata alone (a server that cannot answers
-    406: ``ServerFailed``). ``timeout_s`` bounds the whole list, the caller's own time included, ``page_timeout_s`` one
-    page. Raises ``Gone`` when the version was compacted away on the way, ``BadData`` for what is not a consistent list,
-    ``ClusterUnreachable`` when the time is up, and what else a request raises. Only after the page that is the last has
-    come is the list whole.
+    ``params`` may hold selectors. ``timeout_s`` bounds the whole list, the caller's own time included,
+    ``page_timeout_s`` one page. Raises ``Gone`` when the version was compacted away on the way, ``BadData`` for what is
+    not a consistent list, ``ClusterUnreachable`` when the time is up, and what else a request raises. Only after the
+    page that is the last has come is the list whole.
     """
     if params and {"resourceVersion", "resourceVersionMatch", "continue", "limit", "watch"} & params.keys():
         raise ValueError("params may hold selectors only")
     where = f"list {path}"
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    query = {**(params or {}), "limit": str(limit)}
-    first: Page | None = None
+
+    ask = _Asking(
+        cluster,
+        path,
+        {**(params or {}), "limit": str(limit)},
+        timeout_s,
+        page_timeout_s,
+        {},
+        max_page_bytes,
+    )
+    async with aclosing(_followed(ask, where, parse)) as found:
+        async for page in found:
+            yield page
+
+
+async def identities(
+    cluster: Cluster, path: str, *, limit: int, timeout_s: float, page_timeout_s: float | None = None
+) -> AsyncGenerator[IdentityPage, None]:
+    """As ``pages``, of the objects' metadata alone, of which only the identities are read: one look at each byte.
+
+    A server that does not offer it answers 406 (``ServerFailed``), or with whole objects (``BadData``).
+    """
+    where = f"list {path}"
+
+    ask = _Asking(
+        cluster,
+        path,
+        {"limit": str(limit)},
+        timeout_s,
+        page_timeout_s,
+        {"Accept": _METADATA_ACCEPT},
+        MAX_PAGE_BYTES,
+    )
+    async with aclosing(_followed(ask, where, parse_identities)) as found:
+        async for page in found:
+            yield page
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """How the pages of one list are asked for."""
+
+    cluster: Cluster
+    path: str
+    query: Mapping[str, str]
+    timeout_s: float
+    page_timeout_s: float | None
+    headers: Mapping[str, str]
+    max_page_bytes: int
+
+
+async def _followed(
+    ask: _Asking, where: str, read: Callable[[bytes, str], tuple[_Page, str]]
+) -> AsyncGenerator[_Page, None]:
+    """Page after page of one version, to the last."""
+    deadline = asyncio.get_running_loop().time() + ask.timeout_s
+    query = dict(ask.query)
+    first: _Page | None = None
     for _ in range(_MAX_PAGES):
         left_s = deadline - asyncio.get_running_loop().time()
         if left_s <= 0:
-            raise errors.ClusterUnreachable(f"{where}: not whole within {timeout_s:.3g} s")
-        page, following = await _page(
-            cluster, path, where, query, min(left_s, page_timeout_s or left_s), metadata_only, max_page_bytes
-        )
+            raise errors.ClusterUnreachable(f"{where}: not whole within {ask.timeout_s:.3g} s")
+        body = await _body(ask, where, query, min(left_s, ask.page_timeout_s or left_s))
+        page, following = read(body, where)
+        del body
         if first is not None and (page.version, page.kind) != (first.version, first.kind):
             raise errors.BadData(
                 f"{where}: pages of different versions: {first.kind} {first.version}, then {page.kind} {page.version}"
@@ -106,28 +193,47 @@ async def pages(
     raise errors.BadData(f"{where}: over {_MAX_PAGES} pages")
 
 
-async def _page(
-    cluster: Cluster,
-    path: str,
-    where: str,
-    query: Mapping[str, str],
-    timeout_s: float,
-    metadata_only: bool,
-    max_page_bytes: int,
-) -> tuple[Page, str]:
-    headers = {"Accept": _METADATA_ACCEPT} if metadata_only else {}
+async def _body(ask: _Asking, where: str, query: Mapping[str, str], timeout_s: float) -> bytes:
     started = asyncio.get_running_loop().time()
-    async with cluster.answer("GET", path, where=where, timeout_s=timeout_s, query=query, headers=headers) as response:
+    async with ask.cluster.answer(
+        "GET", ask.path, where=where, timeout_s=timeout_s, query=query, headers=ask.headers
+    ) as response:
         left_s = timeout_s - (asyncio.get_running_loop().time() - started)
-        async with failures.within(cluster.peer, where, left_s):
-            body = await bodies.read(cluster, response, limit=max_page_bytes, where=where)
-    return parse(body, where, kind=_METADATA_KIND if metadata_only else None)
+        async with failures.within(ask.cluster.peer, where, left_s):
+            return await bodies.read(ask.cluster, response, limit=ask.max_page_bytes, where=where)
 
 
-def parse(body: bytes, where: str, *, kind: str | None = None) -> tuple[Page, str]:
+def parse_identities(body: bytes, where: str) -> tuple[IdentityPage, str]:
+    """The identities in ``body``, a list of metadata, and the token of the next page. Raises ``BadData``."""
+    try:
+        if not body.isascii():
+            body.decode()
+        found = _PARTIAL_LIST.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.BadData(f"{where}: {_described(body)} ({failures.clean(str(error))})") from error
+    _check(found.kind, found.metadata, _METADATA_KIND, where)
+    page = IdentityPage(
+        identities=[item.metadata for item in found.items or ()],
+        version=found.metadata.version,
+        kind=found.kind,
+        is_last=not found.metadata.following,
+    )
+    return page, found.metadata.following
+
+
+def _check(kind: str, meta: _Meta, wanted: str | None, where: str) -> None:
+    if not kind.endswith("List") or (wanted or kind) != kind:
+        raise errors.BadData(f"{where}: the answer is a {failures.clean(kind)}, not a {wanted or 'list of objects'}")
+    if not meta.version:
+        raise errors.BadData(f"{where}: the list has no resourceVersion")
+    if meta.remaining and not meta.following:
+        raise errors.BadData(f"{where}: the list says that {meta.remaining} objects follow, but not how to get them")
+
+
+def parse(body: bytes, where: str) -> tuple[Page, str]:
     """The page in ``body`` and the token of the next one (empty: none). Parses once; objects stay bytes.
 
-    ``kind`` is what the list must be; None: any list of objects. Raises ``BadData``.
+    Raises ``BadData``.
     """
     try:
         if not body.isascii():
@@ -135,15 +241,8 @@ def parse(body: bytes, where: str, *, kind: str | None = None) -> tuple[Page, st
         found = _LIST.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise errors.BadData(f"{where}: {_described(body)} ({failures.clean(str(error))})") from error
-    if not found.kind.endswith("List") or (kind or found.kind) != found.kind:
-        raise errors.BadData(
-            f"{where}: the answer is a {failures.clean(found.kind)}, not a {kind or 'list of objects'}"
-        )
+    _check(found.kind, found.metadata, None, where)
     meta, items = found.metadata, found.items or []
-    if not meta.version:
-        raise errors.BadData(f"{where}: the list has no resourceVersion")
-    if meta.remaining and not meta.following:
-        raise errors.BadData(f"{where}: the list says that {meta.remaining} objects follow, but not how to get them")
     raw = [bytes(item) for item in items]
     if not all(item.startswith(b"{") for item in raw):
         raise errors.BadData(f"{where}: an item of the list is not an object")

@@ -17,13 +17,15 @@ TARGET_BYTES: Final = 2 * 2**20
 
 
 class ListedRow(msgspec.Struct, array_like=True, frozen=True):
-    """One object of a list. ``record`` is empty where the list before had the object at this version."""
+    """One object of a list. ``record`` is empty where the table has the object at this version, or knows better."""
 
     namespace: str
     name: str
     uid: str
     version: str
     record: bytes
+    newer: bytes = b""
+    """Record of a newer state than the listed one: what was there when the object was read by itself."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,7 +36,7 @@ def pack(rows: list[ListedRow], compressor: Compressor, schema: int) -> bytes:
     """A chunk."""
     body = _encode(rows)
     # The records in it are compressed already: what is left to gain are the keys and uids of rows without one.
-    if any(row.record for row in rows):
+    if any(row.record or row.newer for row in rows):
         return envelope.seal(Envelope(Compression.NONE, schema, 0, b"", body, len(body)))
     how, dictionary, packed = compressor.compress(body)
     return envelope.seal(Envelope(how, schema, dictionary, b"", packed, len(body)))

@@ -6,7 +6,7 @@ Only plain read commands, so that the API's Redis user needs no right to write o
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,6 +119,11 @@ class TableStore:
         with translated():
             following, fields = await self._redis.hscan(self.keys.objects, cursor, count=SLICE)
         return int(following), [(uid.decode("utf-8", "replace"), record) for uid, record in fields.items()]
+
+    async def records_of(self, uids: Sequence[str]) -> list[bytes | None]:
+        """The records of some rows; None for each that is not there."""
+        with translated():
+            return list(await self._redis.hmget(self.keys.objects, list(uids))) if uids else []
 
     async def last_change(self) -> str:
         """Id of the newest change, "0-0" for none."""

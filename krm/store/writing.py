@@ -260,11 +260,6 @@ class TableWriter(Writer):
         )
         return int(seq), change.decode(), int(now)
 
-    async def heads_of_rows(self, uids: Sequence[str]) -> list[bytes | None]:
-        """Records of some rows."""
-        with translated():
-            return list(await self._redis.hmget(self.keys.objects, list(uids))) if uids else []
-
     async def follow(self, cursor: str, lists: str, *, block_ms: int, count: int) -> tuple[list[Entry], str]:
         """(events behind ``cursor``, newest id of the stream ``lists``); waits at most ``block_ms`` for either."""
         with translated():

@@ -255,7 +255,9 @@ class Aggregator(Worker):
 
     async def _prepare(self, head: ListHead) -> _Install | None:
         """Read a list and install it in the books; None where it lacks what the table does not have either."""
-        listed, records = await self._read(head)
+        listed, records, newer = await self._read(head)
+        if self._ledger.book(head.scope).epoch == head.epoch:
+            self._tell(head.scope, newer)
         for key, state in listed.items():
             if key not in records and self._ledger.lacks(head.scope, key, state, head.listed_at):
                 await self._ask_full(head, f"the record of {key[0]}/{key[1]} is missing")
@@ -279,10 +281,18 @@ class Aggregator(Worker):
             self._cursor = "0-0"
         return _Install(head, keys, records, prediction if comparable else None, ghosts)
 
-    async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes]]:
-        """The states and the records of a list's chunks. Raises ``CorruptData`` where they are not that list."""
+    def _tell(self, scope: str, newer: Iterable[bytes]) -> None:
+        """Take in objects that were read by themselves, behind the list."""
+        for record in newer:
+            row = self._codec.decode(record)
+            event = Event(row.uid, row.version, deleted=False)
+            self._operations.extend(self._ledger.told(scope, row.key, event, record))
+
+    async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes], list[bytes]]:
+        """States, records and newer records of a list's chunks. Raises ``CorruptData`` where they are not that list."""
         listed: dict[Key, State] = {}
         records: dict[Key, bytes] = {}
+        newer: list[bytes] = []
         total = 0
         for number in range(head.chunks):
             for row in await self._unpacked(await self._table.chunk(head.listing, number)):
@@ -290,9 +300,11 @@ class Aggregator(Worker):
                 total += rows.digest(row.uid, row.version)
                 if row.record:
                     records[row.namespace, row.name] = row.record
+                if row.newer:
+                    newer.append(row.newer)
         if str(total % rows.DIGEST_MODULUS) != head.digest or len(listed) != head.rows:
             raise errors.CorruptData("the chunks of a list are not the list that its header describes")
-        return listed, records
+        return listed, records, newer
 
     async def _unpacked(self, chunk: bytes) -> list[ListedRow]:
         try:

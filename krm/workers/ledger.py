@@ -185,6 +185,17 @@ class Ledger:
         gone = record if before is not None and before.uid == event.uid else b""
         return list(self._towards(book, key, book.merged.now(key), lambda: record, event.version, gone))
 
+    def told(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
+        """What a state makes of the table that no stream brought: the stream's place stays where it is.
+
+        What was read by itself is not held against the stream: whether that would have told it is not known.
+        """
+        merged = self.book(scope).merged
+        end = merged.window_end
+        operations = self.event(scope, key, event, record)
+        merged.window_end = end
+        return operations
+
     def lacks(self, scope: str, key: Key, state: State, listed_at: str) -> bool:
         """Whether a list at ``listed_at`` that says ``state``, but not its record, cannot be installed."""
         book = self.book(scope)

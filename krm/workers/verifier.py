@@ -1,17 +1,17 @@
 """The verifier: lists one resource, consistently and whole, each interval and whenever one of the others asks.
 
 A list is read page by page into chunks that nobody sees, and becomes the installed one in a single step once it is
-whole and believable. It decides nothing about rows: it says what the API server had at one version.
+whole and believable. The first is of whole objects; later ones ask for metadata alone, and for the few objects of which
+list and table differ. It decides nothing about rows: it says what the API server had at one version.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -22,52 +22,42 @@ from krm.kube.connect import Cluster
 from krm.objects.versions import is_valid, newer
 from krm.resources import Resource
 from krm.settings import Settings
-from krm.store import chunks, compression, rows
-from krm.store.chunks import ListedRow
+from krm.store import compression
 from krm.store.head import ListHead
 from krm.store.reading import TableStore
 from krm.store.writing import ListWriter
 from krm.workers import lists
+from krm.workers.bodies import Bodies, TooManyError
 from krm.workers.runner import Worker
+from krm.workers.taking import Known, Taking
 
 logger = logging.getLogger(__name__)
 
 LIST_TIMEOUT_S: Final = 300.0
 PAGE_TIMEOUT_S: Final = 30.0
-CHUNK_ROWS: Final = 1_000
+METADATA_PAGES: Final = 4
+"""How many times as many objects are in a page of metadata: these are smaller, and cheaper to make."""
+WHOLE_S: Final = 300.0
+"""How long lists are of whole objects where metadata could not be listed, before it is tried again."""
+NOT_ACCEPTABLE: Final = 406
 SUSPICIOUS_ROWS: Final = 100
 """A list that lost more than this many rows, and more than half, is read once more before it is believed."""
 KUBE_SYSTEM: Final = "/api/v1/namespaces/kube-system"
 
 
 class _Metadata(msgspec.Struct):
-    name: str = ""
-    namespace: str = ""
     uid: str = ""
-    resource_version: str = msgspec.field(default="", name="resourceVersion")
 
 
-class _Item(msgspec.Struct):
+class _Namespace(msgspec.Struct):
     metadata: _Metadata
 
 
-_item = msgspec.json.Decoder(_Item)
+_namespace = msgspec.json.Decoder(_Namespace)
 
 
-@dataclass
-class _Reading:
-    """A list that is being read."""
-
-    name: str = field(default_factory=lambda: secrets.token_hex(8))
-    version: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    """uid -> version of every row"""
-    nameless: set[str] = field(default_factory=set)
-    """Namespaces of which a row without a name is among them."""
-    digest: int = 0
-    chunks: int = 0
-    pending: list[ListedRow] = field(default_factory=list)
-    pending_bytes: int = 0
+class _NotOfferedError(Exception):
+    """The API server does not list metadata alone."""
 
 
 class Verifier(Worker):
@@ -81,9 +71,11 @@ class Verifier(Worker):
         self._cluster = cluster
         self._table = table
         self._codec = lists.codec(resource, settings)
-        self._schema = rows.schema(resource)
-        self._known: dict[str, tuple[str, Mapping[str, str]]] = {}
-        """Of each scope the name and the uid -> version of the last list that was installed by this process."""
+        self._bodies = Bodies(resource, table, cluster, self._codec)
+        self._known: dict[str, Known] = {}
+        """Of each scope what the last list that was installed by this process had."""
+        self._whole_until = 0.0 if settings.verify_mode == "metadata" else math.inf
+        """Monotonic time until which lists are of whole objects."""
         self._stream_end = ""
         """Where the stream stood before the newest list was asked for."""
 
@@ -119,7 +111,7 @@ class Verifier(Worker):
         before = heads.get(scope)
         epoch = await self._epoch(newest_history(heads.values()))
         same_history = before is not None and before.epoch == epoch
-        known = await self._installed(scope, before) if same_history and not full else {}
+        known = await self._installed(scope, before) if same_history and not full else Known()
         head, taken = await self._read(scope, epoch, before, known)
         if before is not None and same_history and _implausible(before.rows, head.rows):
             logger.warning(
@@ -133,23 +125,23 @@ class Verifier(Worker):
                 "history went back: begins another epoch",
                 extra={**self._names(), "scope": scope, "version": head.listed_at, "before": before.listed_at},
             )
-            head, taken = await self._read(scope, epoch, before, {})
+            head, taken = await self._read(scope, epoch, before, Known())
         await self.writer.flip(head)
-        self._known[scope] = (head.listing, taken)
+        self._known[scope] = Known(head.listing, taken.versions, int(head.digest))
         logger.debug("installed a list", extra={**self._names(), "rows": head.rows, "version": head.listed_at})
 
     def _rewound(self, head: ListHead, before: ListHead) -> bool:
         """Whether a consistent list is older than what had been seen before it was asked for: history was reset."""
         return newer(before.listed_at, head.listed_at) or newer(self._stream_end, head.listed_at)
 
-    async def _installed(self, scope: str, before: ListHead | None) -> Mapping[str, str]:
-        """uid -> version of the last list, if the table holds every record of it; else nothing: all are sent then."""
-        name, versions = self._known.get(scope, ("", {}))
-        if before is None or before.listing != name:
-            return {}
+    async def _installed(self, scope: str, before: ListHead | None) -> Known:
+        """The last list, if the table holds every record of it; else nothing: all are sent then."""
+        known = self._known.get(scope)
+        if before is None or known is None or before.listing != known.name:
+            return Known()
         table = await self._table.head()
-        held = table is not None and any(s.scope == scope and s.listing == name for s in table.scopes)
-        return versions if held else {}
+        held = table is not None and any(s.scope == scope and s.listing == known.name for s in table.scopes)
+        return known if held else Known()
 
     async def _heads(self) -> Mapping[str, ListHead]:
         """Headers of the installed lists; none where they cannot be read: new ones replace them."""
@@ -162,7 +154,7 @@ class Verifier(Worker):
     async def _epoch(self, before: ListHead | None) -> str:
         """Identity of the history: uid of the kube-system namespace, where it may be read, and a generation."""
         try:
-            uid = _item.decode(await reading.get(self._cluster, KUBE_SYSTEM)).metadata.uid
+            uid = _namespace.decode(await reading.get(self._cluster, KUBE_SYSTEM)).metadata.uid
         except (errors.Forbidden, errors.NotFound):
             uid = ""
         except msgspec.DecodeError as error:
@@ -175,14 +167,52 @@ class Verifier(Worker):
             return f"{uid}/{int(generation) + 1}"
         return f"{known_uid or uid}/{generation}"
 
-    async def _read(
-        self, scope: str, epoch: str, before: ListHead | None, known: Mapping[str, str]
-    ) -> tuple[ListHead, dict[str, str]]:
-        """Read a whole list into chunks. The position of the stream is read before the first request leaves."""
+    async def _read(self, scope: str, epoch: str, before: ListHead | None, known: Known) -> tuple[ListHead, Taking]:
+        """Read a whole list into chunks, of metadata where that may do. The stream's position is read first."""
+        if known.versions and time.monotonic() >= self._whole_until:
+            try:
+                return await self._read_once(scope, epoch, before, known, self._take_metadata)
+            except TooManyError as error:
+                logger.info("lists whole objects", extra={**self._names(), "scope": scope, "reason": str(error)})
+            except (errors.BadData, errors.Forbidden, _NotOfferedError) as error:
+                self._whole_until = time.monotonic() + WHOLE_S
+                self._log(logging.WARNING, "cannot verify by metadata; lists whole objects", str(error))
+        return await self._read_once(scope, epoch, before, known, self._take_whole)
+
+    async def _read_once(
+        self,
+        scope: str,
+        epoch: str,
+        before: ListHead | None,
+        known: Known,
+        take: Callable[[Taking, str, str], Awaitable[str]],
+    ) -> tuple[ListHead, Taking]:
         position = (await self.writer.positions()).get(scope)
         self._stream_end = position.end if position and position.epoch == epoch else ""
         started_ms, started = await self._table.now_ms(), time.monotonic()
-        taken = _Reading()
+        taken = Taking(self.writer, self._codec, known)
+        version = await take(taken, scope, epoch)
+        await taken.finish()
+        if not is_valid(version):  # nothing could be compared with it
+            raise errors.BadData(f"the list of {self.resource.plural} has no resourceVersion that can be compared")
+        self._count()
+        head = ListHead(
+            listing=taken.name,
+            scope=scope,
+            epoch=epoch,
+            listed_at=version,
+            started_ms=started_ms,
+            took_s=round(time.monotonic() - started, 3),
+            rows=len(taken.versions),
+            chunks=taken.chunks,
+            digest=str(taken.digest),
+            since=before.listing if before and known.versions else "",
+        )
+        return head, taken
+
+    async def _take_whole(self, taken: Taking, scope: str, epoch: str) -> str:  # noqa: ARG002
+        """A list of whole objects; its version."""
+        version = ""
         untrained: list[bytes | msgspec.Raw] | None = [] if self._codec.compressor.current == 0 else None
         pages = listing.pages(
             self._cluster,
@@ -192,7 +222,7 @@ class Verifier(Worker):
             page_timeout_s=PAGE_TIMEOUT_S,
         )
         async for page in pages:
-            taken.version = page.version
+            version = page.version
             if untrained is not None:
                 untrained += page.items
                 if len(untrained) < compression.MAX_SAMPLES and not page.is_last:
@@ -201,25 +231,36 @@ class Verifier(Worker):
                 items, untrained = untrained, None
             else:
                 items = list(page.items)
-            await self._take(taken, items, known)
-            self.say(requests=self._cluster.requests, bytes=self._cluster.bytes_received)
-        await self._flush(taken)
-        if not is_valid(taken.version):  # nothing could be compared with it
-            raise errors.BadData(f"the list of {self.resource.plural} has no resourceVersion that can be compared")
-        self.say(malformed=self._codec.malformed)
-        head = ListHead(
-            listing=taken.name,
-            scope=scope,
-            epoch=epoch,
-            listed_at=taken.version,
-            started_ms=started_ms,
-            took_s=round(time.monotonic() - started, 3),
-            rows=len(taken.versions),
-            chunks=taken.chunks,
-            digest=str(taken.digest),
-            since=before.listing if before and known else "",
+            await taken.take(items)
+            self._count()
+        return version
+
+    async def _take_metadata(self, taken: Taking, scope: str, epoch: str) -> str:
+        """A list of metadata, and the bodies that it lacks; its version. Raises ``TooManyError``."""
+        version = ""
+        pages = listing.identities(
+            self._cluster,
+            self.resource.path(scope),
+            limit=self._settings.list_page_size * METADATA_PAGES,
+            timeout_s=LIST_TIMEOUT_S,
+            page_timeout_s=PAGE_TIMEOUT_S,
         )
-        return head, taken.versions
+        try:
+            async for page in pages:
+                version = page.version
+                await taken.take_identities(page.identities)
+                self._count()
+        except errors.ServerFailed as error:
+            if error.status == NOT_ACCEPTABLE:
+                raise _NotOfferedError(str(error)) from error
+            raise
+        listed = len(taken.versions) + len(taken.lacking)
+        await taken.complete(await self._bodies.found(scope, epoch, version, taken.lacking, rows=listed))
+        return version
+
+    def _count(self) -> None:
+        cluster = self._cluster
+        self.say(requests=cluster.requests, bytes=cluster.bytes_received, malformed=self._codec.malformed)
 
     async def _train(self, items: list[bytes | msgspec.Raw]) -> None:
         """Make a compression dictionary of the first objects, where they are enough."""
@@ -228,42 +269,6 @@ class Verifier(Worker):
         if dictionary is not None:
             identifier = self._codec.compressor.add(dictionary, use=True)
             await self.writer.put_dictionary(identifier, dictionary)
-
-    async def _take(self, taken: _Reading, items: list[bytes | msgspec.Raw], known: Mapping[str, str]) -> None:
-        for number, item in enumerate(items):
-            row = self._row(item, known)
-            if row.uid in taken.versions or (not row.name and row.namespace in taken.nameless):
-                # No server gives two objects one identity; a table that held both could never be proven.
-                self._codec.malformed += 1
-                continue
-            if not row.name:
-                taken.nameless.add(row.namespace)
-            taken.versions[row.uid] = row.version
-            taken.digest = (taken.digest + rows.digest(row.uid, row.version)) % rows.DIGEST_MODULUS
-            taken.pending.append(row)
-            taken.pending_bytes += len(row.record)
-            if len(taken.pending) >= CHUNK_ROWS or taken.pending_bytes >= chunks.TARGET_BYTES:
-                await self._flush(taken)
-            elif number % 50 == 49:
-                await asyncio.sleep(0)
-
-    def _row(self, item: bytes | msgspec.Raw, known: Mapping[str, str]) -> ListedRow:
-        """The row of a listed object; its record only where the list before did not have it at this version."""
-        try:
-            found = _item.decode(item).metadata
-        except msgspec.DecodeError:
-            found = _Metadata()
-        if found.uid and known.get(found.uid) == found.resource_version:
-            return ListedRow(found.namespace, found.name, found.uid, found.resource_version, b"")
-        row = self._codec.encode(item)
-        return ListedRow(row.namespace, row.name, row.uid, row.version, row.record)
-
-    async def _flush(self, taken: _Reading) -> None:
-        if taken.pending:
-            packed = chunks.pack(taken.pending, self._codec.compressor, self._schema)
-            await self.writer.put_chunk(taken.name, taken.chunks, packed)
-            taken.chunks += 1
-            taken.pending, taken.pending_bytes = [], 0
 
 
 def newest_history(heads: Iterable[ListHead]) -> ListHead | None:

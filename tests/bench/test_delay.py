@@ -76,10 +76,13 @@ async def ask(session: aiohttp.ClientSession, url: str, sample: Sample) -> None:
     )
     variables = {"name": sample.name, "version": sample.version}
     variables |= {"namespace": sample.namespace} if sample.namespace else {}
-    async with session.post(f"{url}/graphql", json={"query": query, "variables": variables}) as answer:
-        body = await answer.json()
-    found = body["data"][resource.single_field]
-    assert found is not None, body
+    while True:
+        async with session.post(f"{url}/graphql", json={"query": query, "variables": variables}) as answer:
+            body = await answer.json()
+        found = body["data"][resource.single_field]
+        if found is not None:
+            break
+        assert body["errors"][0]["extensions"]["code"] == "STALE_REPLICA", body  # it waited, and may be asked again
     assert int(found["metadata"]["resourceVersion"]) >= int(sample.version), body
 
 

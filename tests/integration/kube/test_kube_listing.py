@@ -58,10 +58,12 @@ async def test_metadata_only_is_asked_for_and_checked(connected: Open) -> None:
     kind = "PartialObjectMetadataList"
     async with apiserver.running(answer(page([pod("a")], kind=kind)), answer(page([pod("a")]))) as server:
         cluster = await connected(server.url)
-        assert [p.kind async for p in pages(cluster, metadata_only=True)] == [kind]
+        found = [p async for p in listing.identities(cluster, PODS, limit=2, timeout_s=10)]
+        assert [one.name for p in found for one in p.identities] == ["a"]
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
         assert server.requests[0].all("Accept") == [accept]
-        assert isinstance((await failure(cluster, metadata_only=True))[1], errors.BadData)
+        with pytest.raises(errors.BadData, match="PodList, not a PartialObjectMetadataList"):
+            await anext(listing.identities(cluster, PODS, limit=2, timeout_s=10))
 
 
 async def test_a_version_that_is_compacted_on_the_way_is_gone(connected: Open) -> None:

@@ -155,8 +155,8 @@ async def test_metadata_lists_have_the_same_versions(connected: Open) -> None:
     async with simulator.serve(world=simulator.World(pods=40, seed=1)) as sim:
         rows: dict[str, str] = {}
         cluster = await connected(sim.url)
-        async for page in listing.pages(cluster, PODS, limit=7, timeout_s=10, metadata_only=True):
-            rows |= {key(o): o["metadata"]["resourceVersion"] for o in map(json.loads, page.items)}
+        async for page in listing.identities(cluster, PODS, limit=7, timeout_s=10):
+            rows |= {f"{one.namespace}/{one.name}": one.version for one in page.identities}
         assert rows == truth(sim)
 
 

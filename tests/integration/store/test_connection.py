@@ -64,6 +64,7 @@ READS: dict[str, Callable[[TableStore], Awaitable[object]]] = {
     "chunk": lambda table: table.chunk("l1", 0),
     "records": _records,
     "records_from": lambda table: table.records_from(0),
+    "records_of": lambda table: table.records_of(["u1"]),
     "last_change": lambda table: table.last_change(),
     "oldest_change": lambda table: table.oldest_change(),
     "changes": lambda table: table.changes("0-0", block_ms=1),

@@ -193,8 +193,8 @@ async def test_drift_is_a_stream_of_its_own(table: TableStore, aggregator: Table
 async def test_records_of_chosen_rows(table: TableStore, aggregator: TableWriter) -> None:
     kept = await begun(aggregator)
     await kept.apply(added("a", "1"))
-    assert await aggregator.heads_of_rows(["a", "b"]) == [record("a", "1"), None]
-    assert await aggregator.heads_of_rows([]) == []
+    assert await aggregator.records_of(["a", "b"]) == [record("a", "1"), None]
+    assert await aggregator.records_of([]) == []
 
 
 async def test_many_rows_come_in_slices(table: TableStore, aggregator: TableWriter) -> None:

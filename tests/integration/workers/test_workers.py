@@ -206,7 +206,7 @@ async def test_an_implausibly_empty_list_is_not_believed_at_once(redis_url: str,
     "fault", [FaultKind.LATER_PAGE, FaultKind.TRUNCATED_LIST, FaultKind.RESET, FaultKind.GARBAGE_BODY]
 )
 async def test_a_list_that_breaks_off_changes_nothing(redis_url: str, tmp_path: Path, fault: FaultKind) -> None:
-    async with running(redis_url, tmp_path, verify_interval_s=1.0, list_page_size=20) as chain:
+    async with running(redis_url, tmp_path, verify_interval_s=1.0, list_page_size=5) as chain:
         await chain.converged()
         broken = chain.simulation.faults.add(fault, resource="pods", verb="list", count=2, status=410, after_bytes=5000)
         await wait_until(lambda: broken.happened == 2)

@@ -16,8 +16,8 @@ def page(**members: Any) -> bytes:
     return json.dumps({k: v for k, v in body.items() if v is not ...}, ensure_ascii=False).encode()
 
 
-def parse(body: bytes, kind: str | None = None) -> tuple[listing.Page, str]:
-    return listing.parse(body, "list /api/v1/pods", kind=kind)
+def parse(body: bytes) -> tuple[listing.Page, str]:
+    return listing.parse(body, "list /api/v1/pods")
 
 
 def test_items_stay_the_bytes_that_came() -> None:
@@ -68,9 +68,35 @@ def test_what_is_not_a_list_of_objects_is_bad_data(body: bytes, says: str) -> No
     assert says in str(caught.value)
 
 
-def test_another_kind_than_the_asked_one_is_bad_data() -> None:
-    with pytest.raises(errors.BadData, match="PodList, not a PartialObjectMetadataList"):
-        parse(page(), kind="PartialObjectMetadataList")
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(page(items=[{}]), "not a list", id="no metadata in an item"),
+        pytest.param(page(items=[{"metadata": {"uid": 5}}]), "not a list", id="uid is a number"),
+        pytest.param(page(), "PodList, not a PartialObjectMetadataList", id="whole objects"),
+        pytest.param(page(kind="PartialObjectMetadataList", metadata={}), "no resourceVersion", id="no version"),
+        pytest.param(page(kind="PartialObjectMetadataList").replace(b"v1", b"v\xff"), "utf-8", id="not UTF-8"),
+        pytest.param(page(kind="PartialObjectMetadataList")[:-1], "begins", id="cut"),
+    ],
+)
+def test_what_is_not_a_list_of_metadata_is_bad_data(body: bytes, says: str) -> None:
+    with pytest.raises(errors.BadData, match=says):
+        listing.parse_identities(body, "list /api/v1/pods")
+
+
+def test_identities_are_read_past_everything_else() -> None:
+    items = [
+        {"metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": {"uid": "x"}}},
+        {"kind": "PartialObjectMetadata", "metadata": {}},
+    ]
+    meta = {"resourceVersion": "5", "continue": "c", "remainingItemCount": 3}
+    body = page(kind="PartialObjectMetadataList", items=items, metadata=meta)
+    found, following = listing.parse_identities(body, "list /api/v1/pods")
+    assert found.identities == [
+        listing.Identity(name="a", namespace="n", uid="u", version="7"),
+        listing.Identity(),
+    ]
+    assert (found.version, found.is_last, following) == ("5", False, "c")
 
 
 PAGE = page(

@@ -1,0 +1,196 @@
+"""Verification by metadata: as true as by whole objects, for a fraction of the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from krm.kube import reading
+from krm.kube.connect import Cluster
+from krm.merge import Key
+from krm.resources import PODS
+from krm.simulator import FaultKind, status
+from krm.simulator.encoding import Shape
+from krm.simulator.tables import shape
+from krm.store.chunks import ListedRow
+from krm.store.head import Head
+from krm.workers import bodies
+from tests.chain import Chain, running
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(90)
+PERIOD_S = 1.0
+
+
+async def headed(chain: Chain, wanted: Callable[[Head], bool]) -> Head:
+    async def head() -> Head | None:
+        found = await chain.table().head()
+        return found if found is not None and found.state == "ready" and wanted(found) else None
+
+    found = await wait_until(head)
+    assert found is not None
+    return found
+
+
+async def verified_anew(chain: Chain) -> Head:
+    """The head, once a list that began after this moment is in the table."""
+    now_ms = await chain.table().now_ms()
+    return await headed(chain, lambda head: head.verified_at_ms >= now_ms)
+
+
+def touch(chain: Chain, key: Key, mark: str) -> None:
+    kind = chain.simulation.store.kind_named("pods")
+    found = next(v for v in chain.simulation.store.all(kind) if (v.namespace, v.name) == key)
+    pod = found.parse()
+    pod["metadata"]["annotations"] = {"touched": mark}
+    chain.simulation.store.update(kind, pod)
+
+
+def asked(chain: Chain, verb: str) -> int:
+    return chain.simulation.requests.total(verb, "pods")
+
+
+def given(chain: Chain, verb: str) -> int:
+    return chain.simulation.requests.total_bytes(verb, "pods")
+
+
+def missed(head: Head) -> tuple[int, int, int, int]:
+    return (head.missed.added, head.missed.modified, head.missed.deleted, head.missed.ghosts)
+
+
+async def test_lists_after_the_first_bring_no_bodies(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged()
+        first = given(chain, "list")
+        for key in list(chain.truth())[:10]:
+            touch(chain, key, "told")  # the stream tells of them: nothing needs to be read
+        await chain.converged()
+        before, lists = given(chain, "list"), asked(chain, "list")
+        head = await verified_anew(chain)
+        assert (given(chain, "list") - before) / (asked(chain, "list") - lists) < 0.7 * first
+        assert asked(chain, "get") == 0
+        assert missed(head) == (0, 0, 0, 0)
+
+
+async def test_what_the_stream_lost_is_read_by_itself_and_counted(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged()
+        fault = chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=3)
+        keys = list(chain.truth())
+        for key in keys[:3]:
+            touch(chain, key, "lost")
+        await wait_until(lambda: fault.happened == 3)
+        touch(chain, keys[3], "told")  # the stream has passed what it lost
+        head = await headed(chain, lambda head: head.missed.modified == 3)
+        await chain.converged()
+        assert asked(chain, "get") == 3
+        assert missed(head) == (0, 3, 0, 0)
+
+
+@pytest.mark.parametrize("then", ["changed", "deleted", "replaced"])
+async def test_an_object_that_moves_on_before_it_is_read_is_what_it_was_or_is(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged()
+        keys = list(chain.truth())
+        store = chain.simulation.store
+        kind = store.kind_named("pods")
+        pod = next(v for v in store.all(kind) if (v.namespace, v.name) == keys[0]).parse()
+        read: list[str] = []
+        real = reading.get
+
+        async def late(cluster: Cluster, path: str) -> bytes:
+            if not read:
+                chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=1 + (then == "replaced"))
+                if then == "changed":
+                    touch(chain, keys[0], "once more")
+                else:
+                    store.delete(kind, *keys[0])
+                if then == "replaced":
+                    store.create(kind, {**pod, "metadata": {**pod["metadata"], "uid": "another"}})
+            read.append(path)
+            return await real(cluster, path)
+
+        monkeypatch.setattr("krm.workers.bodies.reading.get", late)
+        fault = chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=1)
+        touch(chain, keys[0], "lost")
+        await wait_until(lambda: fault.happened == 1)
+        touch(chain, keys[1], "told")
+        await wait_until(lambda: bool(read))
+        await chain.converged()
+        await verified_anew(chain)
+        await chain.converged()
+        assert (await chain.ready()).contiguous
+
+
+async def test_a_server_that_does_not_list_metadata_is_asked_for_whole_objects(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+
+    def whole_only(accept: str) -> Shape:
+        found = shape(accept)
+        if found is Shape.METADATA:
+            refused.append(accept)
+            raise status.not_acceptable()
+        return found
+
+    monkeypatch.setattr("krm.simulator.tables.shape", whole_only)
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged()
+        await verified_anew(chain)
+        await lost_is_healed(chain)
+        assert len(refused) == 1
+        assert asked(chain, "get") == 0
+
+
+async def test_whole_objects_are_listed_where_that_is_set(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S, verify_mode="full") as chain:
+        await chain.converged()
+        lists, before = asked(chain, "list"), given(chain, "list")
+        await verified_anew(chain)
+        more = (given(chain, "list") - before) / (asked(chain, "list") - lists)
+        assert more > 0.9 * before / lists
+        await lost_is_healed(chain)
+        assert asked(chain, "get") == 0
+
+
+async def test_whole_objects_are_listed_where_most_differ(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "READS_LEAST", 2)
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged()
+        await lost_is_healed(chain, number=5)
+        assert asked(chain, "get") == 0
+
+
+async def test_whole_objects_are_listed_where_single_ones_may_not_be_read(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged()
+        chain.simulation.faults.add(FaultKind.STATUS, resource="pods", verb="get", status=403, count=None)
+        await lost_is_healed(chain)
+        assert asked(chain, "get") >= 1
+
+
+async def lost_is_healed(chain: Chain, number: int = 2) -> None:
+    """Changes that the stream loses are in the table after the next list."""
+    fault = chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=number)
+    keys = list(chain.truth())
+    for key in keys[:number]:
+        touch(chain, key, "lost")
+    await wait_until(lambda: fault.happened == number)
+    touch(chain, keys[number], "told")
+    await headed(chain, lambda head: head.missed.modified == number)
+    await chain.converged()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../b"])
+async def test_a_name_that_leads_elsewhere_is_not_read(name: str) -> None:
+    reader: Any = bodies.Bodies(PODS, None, None, None)  # type: ignore[arg-type]  # asks nobody
+    row = ListedRow("n", name, "u", "1", b"")
+    assert await reader._read(row) is row
