@@ -193,22 +193,15 @@ class Streamer(Worker):
         entries += map(delays.entry, samples)
         lost = await self._append(stream.scope, stream.epoch, stream.end, end, entries)
         stream.end, stream.bad_tries = end, 0
-<<<<<<< HEAD
         self._measurer.count(samples, time.time())
         self.say(
             events=self.status.events + len(events),
             malformed=self._codec.malformed,
             samples_lost=self.status.samples_lost + lost,
-        )
-        self._tell_delays()
-=======
-        self.say(
-            events=self.status.events + len(entries),
-            malformed=self._codec.malformed,
             requests=self._cluster.requests,
             bytes=self._cluster.bytes_received,
         )
->>>>>>> cc9f26a (Verify by metadata, and read of the objects that list and table differ in only what the stream does not tell)
+        self._tell_delays()
 
     async def _append(
         self, scope: str, epoch: str, before: str, after: str, entries: list[tuple[str, str, int, bytes]]

@@ -104,7 +104,7 @@ async def act(chain: Chain, rng: random.Random) -> str:
 @pytest.mark.parametrize("seed", range(RUNS))
 async def test_everything_heals(redis_url: str, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    async with running(redis_url, tmp_path, pods=120, verify_interval_s=1.0, list_page_size=50) as chain:
+    async with running(redis_url, tmp_path, pods=120, verify_interval_s=1.0, list_page_size=20) as chain:
         await chain.converged()
         reader = Reader(chain)
         looking = asyncio.create_task(reader.look_for_ever())

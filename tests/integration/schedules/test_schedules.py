@@ -280,7 +280,7 @@ async def second_page_is_gone(world: World) -> None:
         simulation.compact()
         with pytest.raises(Gone):
             await anext(pages)
-    async with running(world.redis_url, world.folder, verify_interval_s=1.0, list_page_size=20) as chain:
+    async with running(world.redis_url, world.folder, verify_interval_s=1.0, list_page_size=5) as chain:
         await chain.converged()
         installed = await chain.table().list_heads()
         broken = chain.simulation.faults.add(
