@@ -47,11 +47,8 @@ class Envelope(NamedTuple):
     body_size: int
 
 
-def _checksum(header: bytes, head: bytes | memoryview, body: bytes | memoryview) -> bytes:
-    digest = hashlib.blake2b(header, digest_size=_CHECKSUM_SIZE)
-    digest.update(head)
-    digest.update(body)
-    return digest.digest()
+def _checksum(header: bytes, head: bytes, body: bytes) -> bytes:
+    return hashlib.blake2b(header + head + body, digest_size=_CHECKSUM_SIZE).digest()
 
 
 def seal(envelope: Envelope) -> bytes:
@@ -84,10 +81,9 @@ def unseal(data: bytes) -> Envelope:
         raise CorruptData("a stored value does not fit its checksum")
     if body_size > MAX_BODY:
         raise CorruptData(f"a stored value claims {body_size} bytes; at most {MAX_BODY} are allowed")
-    try:
-        return Envelope(Compression(compression), schema, dictionary, head, body, body_size)
-    except ValueError as error:
-        raise UnknownFormat(f"a stored value has compression {compression}, which this KRM does not know") from error
+    if compression >= len(_COMPRESSIONS):
+        raise UnknownFormat(f"a stored value has compression {compression}, which this KRM does not know")
+    return Envelope(_COMPRESSIONS[compression], schema, dictionary, head, body, body_size)
 
 
 def reopen(data: bytes) -> tuple[Compression, int, bytes, int]:

@@ -66,8 +66,25 @@ class _Head(msgspec.Struct, array_like=True):
     time_streamed: float | None
 
 
+class _Kept(msgspec.Struct, array_like=True):
+    """A head as it is read: what rows often have in common is left as bytes."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    created: str | None
+    labels: msgspec.Raw
+    owners: msgspec.Raw
+    columns: tuple[Any, ...]
+    time_streamed: float | None
+
+
+_MAX_SHARED: Final = 65_536
+_decode_labels = msgspec.msgpack.Decoder(dict[str, str]).decode
+_decode_owners = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _encode_head = msgspec.msgpack.Encoder().encode
-_decode_head = msgspec.msgpack.Decoder(_Head).decode
+_decode_head = msgspec.msgpack.Decoder(_Kept).decode
 
 
 class Codec:
@@ -78,6 +95,8 @@ class Codec:
         self.compressor = Compressor()
         self.cleaner = cleaner or Cleaner(resource)
         self._schema = schema(resource)
+        self._shared_labels: dict[bytes, Mapping[str, str]] = {}
+        self._shared_owners: dict[bytes, tuple[str, ...]] = {}
         self._projection = Projection(resource)
         self.malformed = 0
         """Objects that lacked what every object has (uid, version, well-formed columns); kept, with gaps."""
@@ -136,14 +155,37 @@ class Codec:
             )
         try:
             head = _decode_head(opened.head)
+            labels, owners = self._in_common(bytes(head.labels), bytes(head.owners))
         except msgspec.DecodeError as error:
             raise errors.CorruptData(f"the head of a stored row does not decode: {error}") from error
         # Rows have most of their texts in common: kept once, they take a third of the memory.
-        head.namespace = intern(head.namespace)
-        head.labels = {intern(key): intern(value) for key, value in head.labels.items()}
-        head.owners = tuple(map(intern, head.owners))
-        head.columns = tuple([_shared(value) for value in head.columns])
-        return _row(head, record)
+        return Row(
+            intern(head.namespace),
+            head.name,
+            head.uid,
+            head.version,
+            head.created,
+            labels,
+            owners,
+            tuple([intern(value) if type(value) is str else _shared(value) for value in head.columns]),
+            head.time_streamed,
+            record,
+        )
+
+    def _in_common(self, labels: bytes, owners: bytes) -> tuple[Mapping[str, str], tuple[str, ...]]:
+        """Labels and owners out of a head; rows that have the same share them."""
+        of_labels, of_owners = self._shared_labels.get(labels), self._shared_owners.get(owners)
+        if of_labels is None:
+            of_labels = {intern(key): intern(value) for key, value in _decode_labels(labels).items()}
+            if len(self._shared_labels) >= _MAX_SHARED:
+                self._shared_labels.clear()
+            self._shared_labels[labels] = of_labels
+        if of_owners is None:
+            of_owners = tuple(map(intern, _decode_owners(owners)))
+            if len(self._shared_owners) >= _MAX_SHARED:
+                self._shared_owners.clear()
+            self._shared_owners[owners] = of_owners
+        return of_labels, of_owners
 
     def body(self, record: bytes) -> bytes:
         """The object's JSON text. Raises ``CorruptData``, ``MissingDictionary``, ``UnknownFormat``."""

@@ -81,6 +81,16 @@ class Inverted:
         elif members != slot:
             self._members[value] = {members, slot}
 
+    def add_all(self, value: str, slots: list[int]) -> None:
+        """Add several different slots that are not there yet."""
+        members = self._members.get(value)
+        if isinstance(members, set):
+            members.update(slots)
+        elif members is None and len(slots) == 1:
+            self._members[value] = slots[0]
+        else:
+            self._members[value] = {*slots} if members is None else {members, *slots}
+
     def discard(self, value: str, slot: int) -> None:
         members = self._members.get(value)
         if isinstance(members, set):
@@ -129,6 +139,14 @@ class LabelIndex:
             if index is None:
                 index = keys[key] = Inverted()
             index.add(value, slot)
+
+    def add_all(self, labels: Mapping[str, str], slots: list[int]) -> None:
+        """Add several rows that have the same labels."""
+        for key, value in labels.items():
+            index = self._keys.get(key)
+            if index is None:
+                index = self._keys[key] = Inverted()
+            index.add_all(value, slots)
 
     def discard(self, labels: Mapping[str, str], slot: int) -> None:
         for key, value in labels.items():

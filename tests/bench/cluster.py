@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import orjson
 
-from krm import resources, simulator
+from krm import simulator
 from krm.resources import PODS, RESOURCES, Resource
+from krm.settings import Secret
 from krm.simulator.store import Store
 from krm.store import compression
-from krm.store.rows import Codec, Row
+from krm.store.connect import Store as RedisStore
+from krm.store.connect import open_store
+from krm.store.head import Head, Missed, ScopeHead
+from krm.store.reading import TableStore
+from krm.store.rows import DIGEST_MODULUS, Codec, digest
+from krm.store.writing import ListWriter, Operation, TableWriter
 from krm.table.replica import Replica
 from tests.sources import FilledSource
 
 SEED = 3
+BATCH = 1_000
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _objects(pods: int) -> Mapping[str, list[bytes]]:
     store = Store()
     simulator.World(pods=pods, seed=SEED).populate(store)
@@ -36,13 +45,22 @@ def objects(pods: int, resource: Resource = PODS) -> list[bytes]:
     return _objects(pods)[resource.plural]
 
 
-def records(texts: Sequence[bytes], codec: Codec) -> list[Row]:
-    """The rows of these objects, compressed as workers do it: with a dictionary of their kind."""
-    cleaned = [codec.cleaner.clean(text) for text in texts[: compression.MAX_SAMPLES]]
-    dictionary = compression.train(cleaned)
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The objects of a kind as workers store them: compressed, with a dictionary trained on the first of them."""
+
+    dictionary: bytes | None
+    records: Sequence[bytes]
+
+
+@lru_cache(maxsize=8)
+def stored(pods: int, resource: Resource = PODS) -> Stored:
+    """The records of all objects of a kind in a cluster of that many pods."""
+    codec, texts = Codec(resource), objects(pods, resource)
+    dictionary = compression.train([codec.cleaner.clean(text) for text in texts[: compression.MAX_SAMPLES]])
     if dictionary is not None:
         codec.compressor.add(dictionary, use=True)
-    return [codec.encode(text) for text in texts]
+    return Stored(dictionary=dictionary, records=[codec.encode(text).record for text in texts])
 
 
 class Source(FilledSource):
@@ -51,11 +69,52 @@ class Source(FilledSource):
     def __init__(self, pods: int, kinds: Sequence[Resource] = (PODS,)) -> None:
         super().__init__()
         for resource in kinds:
-            replica = self.get(resource)
-            made = records(objects(pods, resource), replica.codec)
-            # As a replica gets them: decoded records, which share their texts.
-            replica.load([replica.codec.decode(row.record) for row in made])
+            replica, known = self.get(resource), stored(pods, resource)
+            if known.dictionary is not None:
+                replica.codec.compressor.add(known.dictionary, use=False)
+            replica.load([replica.codec.decode(record) for record in known.records])
 
     def pods(self) -> Replica:
         """The replica of pods."""
-        return self.get(resources.PODS)
+        return self.get(PODS)
+
+
+async def fill(redis_url: str, pods: int, resources: Sequence[Resource] = (PODS,)) -> None:
+    """Write the tables of a cluster of that many pods into an empty Redis, as workers leave them."""
+    store = open_store(Secret(redis_url))
+    try:
+        for resource in resources:
+            await _fill(store, pods, resource)
+    finally:
+        await store.close()
+
+
+async def _fill(store: RedisStore, pods: int, resource: Resource) -> None:
+    table, known, codec = TableStore(store, "default", resource), stored(pods, resource), Codec(resource)
+    writer = TableWriter(store, table, events_max=10_000, retention_s=60)
+    await writer.acquire()
+    if known.dictionary is not None:
+        lister = ListWriter(store, table)
+        await lister.acquire()
+        await lister.put_dictionary(codec.compressor.add(known.dictionary, use=False), known.dictionary)
+    run = await writer.begin()
+    rows = [codec.decode(record) for record in known.records]
+    total = 0
+    for start in range(0, len(rows) + BATCH, BATCH):
+        part = rows[start : start + BATCH]
+        total += sum(digest(row.uid, row.version) for row in part)
+        puts = [Operation("PUT", row.uid, row.version, row.record) for row in part]
+        is_whole = start + BATCH > len(rows)
+        await writer.apply(_head(run, min(start + BATCH, len(rows)), total % DIGEST_MODULUS, is_whole), puts)
+
+
+def _head(run: str, rows: int, total: int, is_whole: bool) -> Head:
+    now_ms = int(time.time() * 1000)
+    scope = ScopeHead(
+        scope="", epoch="e", listing="l", listed_at="9000000", verified_at_ms=now_ms, took_s=0.1,
+        window_start="9000000", window_end="9000000", contiguous=True,
+    )  # fmt: skip
+    return Head(
+        run=run, seq=0, change="0-0", state="ready" if is_whole else "building", rows=rows, digest=total, epoch="e",
+        scopes=(scope,), missed=Missed(), at_ms=now_ms, last_event_ms=now_ms,
+    )  # fmt: skip

@@ -177,6 +177,30 @@ def test_body_is_read_by_whoever_knows_the_dictionary() -> None:
     assert isinstance(reader.compressor, Compressor)
 
 
+def test_rows_share_what_they_have_in_common_and_no_more_is_kept_for_that_than_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows, "_MAX_SHARED", 2)
+    reader = Codec(PODS)
+    read: list[Row] = []
+    for number in (1, 1, 2, 3, 1):
+        owner = [{"uid": f"o{number}"}]
+        sent = raw(uid=f"u{len(read)}", labels={"app": f"web-{number}"}, ownerReferences=owner)
+        read.append(reader.decode(Codec(PODS).encode(sent).record))
+        assert (read[-1].labels, read[-1].owners) == ({"app": f"web-{number}"}, (f"o{number}",))
+    assert read[0].labels is read[1].labels
+    assert read[0].owners is read[1].owners
+    assert read[4].labels is not read[0].labels
+
+
+def test_texts_in_lists_of_a_row_are_shared_too() -> None:
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data-0"}}]
+    sent = json.dumps({"metadata": {"name": "p", "uid": "u", "resourceVersion": "7"}, "spec": {"volumes": volumes}})
+    one, other = (Codec(PODS).decode(Codec(PODS).encode(sent.encode()).record).columns[-1] for _ in range(2))
+    assert one == other == ("data-0",)
+    assert one[0] is other[0]
+
+
 def trained(seed: str) -> bytes:
     made = compression.train([raw(name=f"{seed}{number}", annotations={"k": seed * 99}) for number in range(200)])
     assert made is not None
