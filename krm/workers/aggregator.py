@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -255,11 +256,15 @@ class Aggregator(Worker):
 
     async def _prepare(self, head: ListHead) -> _Install | None:
         """Read a list and install it in the books; None where it lacks what the table does not have either."""
-        listed, records, newer = await self._read(head)
+        listed, records, newer, differing = await self._read(head)
         if self._ledger.book(head.scope).epoch == head.epoch:
             self._tell(head.scope, newer)
-        for key, state in listed.items():
-            if key not in records and self._ledger.lacks(head.scope, key, state, head.listed_at):
+        keys = self._ledger.touched(head.scope, listed, head.epoch, differing)
+        for key in keys:
+            state = listed.get(key)
+            if state is None or key in records:
+                continue
+            if self._ledger.lacks(head.scope, key, state, head.listed_at):
                 await self._ask_full(head, f"the record of {key[0]}/{key[1]} is missing")
                 return None
         book = self._ledger.book(head.scope)
@@ -269,7 +274,6 @@ class Aggregator(Worker):
             for key, state in book.published.items()
             if key not in listed and book.epoch != head.epoch
         ]
-        keys = self._ledger.touched(head.scope, listed)
         is_other_history = book.epoch != head.epoch
         prediction = self._ledger.install(
             head.scope, listed, head.listed_at, head.epoch, patience_until_ms=self.now_ms() + EXPLAIN_MS
@@ -288,23 +292,42 @@ class Aggregator(Worker):
             event = Event(row.uid, row.version, deleted=False)
             self._operations.extend(self._ledger.told(scope, row.key, event, record))
 
-    async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes], list[bytes]]:
-        """States, records and newer records of a list's chunks. Raises ``CorruptData`` where they are not that list."""
+    async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes], list[bytes], list[Key]]:
+        """States, records and newer records of a list's chunks, and the keys of which the table had another state.
+
+        Between two chunks the stream goes on. Raises ``CorruptData`` where the chunks are not that list.
+        """
         listed: dict[Key, State] = {}
         records: dict[Key, bytes] = {}
         newer: list[bytes] = []
+        differing: list[Key] = []
         total = 0
+        published = self._ledger.book(head.scope).published
         for number in range(head.chunks):
+            if number:
+                await self._keep_up()
             for row in await self._unpacked(await self._table.chunk(head.listing, number)):
-                listed[row.namespace, row.name] = State(row.uid, row.version)
+                key, state = (intern(row.namespace), row.name), published.get((row.namespace, row.name))
+                if state is None or state.version != row.version or state.uid != row.uid:
+                    differing.append(key)
+                    state = State(row.uid, row.version)
+                listed[key] = state  # the table's own where it is the same: one in memory for both
                 total += rows.digest(row.uid, row.version)
                 if row.record:
-                    records[row.namespace, row.name] = row.record
+                    records[key] = row.record
                 if row.newer:
                     newer.append(row.newer)
         if str(total % rows.DIGEST_MODULUS) != head.digest or len(listed) != head.rows:
             raise errors.CorruptData("the chunks of a list are not the list that its header describes")
-        return listed, records, newer
+        return listed, records, newer, differing
+
+    async def _keep_up(self) -> None:
+        """Take in what the stream has told meanwhile: nobody waits for a list to be read."""
+        entries, _ = await self._follow("$", block_ms=1)
+        for start in range(0, len(entries), EVENTS_A_STEP):
+            self._see(entries[start : start + EVENTS_A_STEP])
+            await self._flush()
+        await self._publish()
 
     async def _unpacked(self, chunk: bytes) -> list[ListedRow]:
         try:

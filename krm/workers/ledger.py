@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -204,10 +204,19 @@ class Ledger:
         seen = book.merged.events.get(key)
         return not (seen and newer(seen[-1].version, listed_at))
 
-    def touched(self, scope: str, listed: Mapping[Key, State]) -> list[Key]:
-        """The keys that installing ``listed`` may change: its own, and what table, list and early events have."""
+    def touched(
+        self, scope: str, listed: Mapping[Key, State], epoch: str, differing: Iterable[Key] | None = None
+    ) -> list[Key]:
+        """The keys that installing ``listed`` may change.
+
+        ``differing`` holds those of which the table had another state when the list was read. Of the others only those
+        matter that an event has told of since the list before: the rest is as the list says, and was predicted so.
+        """
         book = self.book(scope)
-        return [*listed, *((book.published.keys() | book.merged.listed.keys() | book.early.keys()) - listed.keys())]
+        gone = (book.published.keys() | book.merged.listed.keys() | book.early.keys()) - listed.keys()
+        if differing is None or book.epoch != epoch or book.foreign:
+            return [*listed, *gone]
+        return list(dict.fromkeys([*differing, *book.merged.events, *gone]))
 
     def install(
         self,

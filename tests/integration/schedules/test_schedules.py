@@ -89,7 +89,7 @@ class Books:
         listed = rows or {}
         book = self.ledger.book(scope)
         first = not book.merged.listed_at
-        touched = iter(self.ledger.touched(scope, listed))
+        touched = iter(self.ledger.touched(scope, listed, epoch))
         prediction = self.ledger.install(scope, listed, at, epoch, patience_until_ms=self.now_ms + 10_000)
         if prediction is None:
             return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -73,8 +74,11 @@ class Aggregation:
     installed_at: str = ""
     drift: list[Drift] = field(default_factory=list)
     slicing: Iterator[list[Operation]] = field(default_factory=lambda: iter(()))
+    read_before: deque[dict[Key, State]] = field(default_factory=lambda: deque(maxlen=3))
+    """The table as the last events found it: while they came, a list may have been read."""
 
     def event(self, key: Key, event: Event) -> None:
+        self.read_before.append(dict(self.ledger.book(SCOPE).published))
         self.log.append((key, event))
         self.table.apply(self.ledger.event(SCOPE, key, event, record_of(event.uid, event.version)))
         self.taken = len(self.log)
@@ -87,7 +91,9 @@ class Aggregation:
             records = {k: record_of(*s) for k, s in listed.items()}
         book = self.ledger.book(SCOPE)
         first = not book.merged.listed_at
-        keys = self.ledger.touched(SCOPE, listed)
+        table = self.read_before[0] if self.read_before else book.published
+        differing = [key for key, state in listed.items() if table.get(key) != state]
+        keys = self.ledger.touched(SCOPE, listed, EPOCH, differing)
         # Never "too late": only the stream ends the wait.
         prediction = self.ledger.install(SCOPE, listed, at, EPOCH, patience_until_ms=NOW_MS + 1)
         if prediction is not None:
@@ -111,15 +117,17 @@ class Aggregation:
         self.drift += self.ledger.drifted(SCOPE, NOW_MS)
 
     def step(self) -> None:
-        next(self.slicing, None)
+        if next(self.slicing, None) is not None:
+            self.read_before.clear()
 
     def finish(self) -> None:
         for _ in self.slicing:
-            pass
+            self.read_before.clear()  # the next list is read after this one is in
 
     def restart(self) -> None:
         """Begin again from what is stored: rows, the head's list and cursor, the unspent events of the log."""
         self.finish()
+        self.read_before.clear()
         if not self.installed_at:
             return
         book = self.ledger.book(SCOPE)
@@ -303,7 +311,7 @@ def test_no_restart_invents_a_loss() -> None:
 
 def listed(ledger: Ledger, rows: Mapping[Key, State], at: str) -> list[Operation]:
     records = {key: record_of(*state) for key, state in rows.items()}
-    touched = ledger.touched(SCOPE, rows)
+    touched = ledger.touched(SCOPE, rows, EPOCH)
     prediction = ledger.install(SCOPE, rows, at, EPOCH, patience_until_ms=100)
     assert prediction is not None
     return ledger.reconcile(SCOPE, iter(touched), records, prediction, 1_000)
@@ -508,3 +516,25 @@ def test_truth_is_what_the_generator_says() -> None:
     truth.write(X, "u", 5)
     truth.write(X, "u", 7, deleted=True)
     assert (truth.at("6"), truth.at("7")) == ({X: State("u", "5")}, {})
+
+
+def test_key_that_an_event_changed_while_the_list_was_read_is_looked_at_again() -> None:
+    ledger, key = Ledger(), ("n", "p")
+    listed(ledger, {key: State("u", "5")}, "10")
+    rows = {key: State("u", "5")}  # read now: nothing differs
+    took(ledger, key, "u", "15")
+    assert ledger.touched(SCOPE, rows, EPOCH, []) == [key]
+    prediction = ledger.install(SCOPE, rows, "20", EPOCH, patience_until_ms=100)
+    made = ledger.reconcile(SCOPE, iter([key]), {key: record_of("u", "5")}, prediction, 10)
+    assert [(one.kind, one.version) for one in made] == [("MODIFIED", "5")]  # the list decides, as always
+
+
+def test_keys_that_nothing_told_of_are_not_looked_at() -> None:
+    ledger = Ledger()
+    rows = {("n", str(number)): State(f"u{number}", "5") for number in range(5)}
+    listed(ledger, rows, "10")
+    took(ledger, ("n", "1"), "u1", "11")
+    took(ledger, ("n", "9"), "u9", "12")
+    assert set(ledger.touched(SCOPE, rows, EPOCH, [("n", "3")])) == {("n", "1"), ("n", "3"), ("n", "9")}
+    assert set(ledger.touched(SCOPE, {}, EPOCH, [])) == {*rows, ("n", "9")}
+    assert set(ledger.touched(SCOPE, rows, "another", [])) == {*rows, ("n", "9")}
