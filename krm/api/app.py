@@ -42,11 +42,11 @@ STATIC: Final = Path(__file__).parent / "static"
 class Api:
     """The handlers and what they share."""
 
-    def __init__(self, settings: Settings, source: metrics.Observed, callers: Callers) -> None:
+    def __init__(self, settings: Settings, source: metrics.Observed, callers: Callers, folder: Path | None) -> None:
         self.settings = settings
         self.source = source
         self.door = Door(callers)
-        self.metrics = metrics.Metrics(source)
+        self.metrics = metrics.Metrics(source, folder)
         self.is_stopping = False
         self._in_flight: dict[object, int] = {}
         self.engine = Engine(
@@ -198,11 +198,13 @@ class Api:
             return _plainly(turned_away(error))
 
 
-def create(settings: Settings, source: metrics.Observed, callers: Callers = ANYBODY) -> FastAPI:
-    """The application over ``source``; ``app.state.api`` is its ``Api``."""
+def create(
+    settings: Settings, source: metrics.Observed, callers: Callers = ANYBODY, folder: Path | None = None
+) -> FastAPI:
+    """The application over ``source``; ``app.state.api`` is its ``Api``. ``folder``: see ``metrics.share``."""
     if settings.auth == "kubernetes" and callers.is_open:
         raise ValueError("KRM_AUTH=kubernetes needs callers that are reviewed")
-    api = Api(settings, source, callers)
+    api = Api(settings, source, callers, folder)
     app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.api = api
     app.router.redirect_slashes = False

@@ -1,12 +1,18 @@
-"""What this API process tells Prometheus: its requests, and of each resource what the workers say of themselves."""
+"""What an API replica tells Prometheus: its requests, and of each resource what the workers say of themselves.
+
+Several processes of one replica count in files that they share, and whichever is asked adds them up.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Final, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from krm.resources import Resource
@@ -17,6 +23,16 @@ from krm.table.freshness import State
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+def share(folder: Path, number: int) -> None:
+    """Count in files of ``folder`` from now on; to be called before there are any ``Metrics`` in this process.
+
+    ``number`` is this process's among those that share the folder. What one of them counted before it ended stays:
+    the one that takes its number goes on from there.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where the library looks
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
 
 class Observed(Source, Protocol):
@@ -33,9 +49,14 @@ class Observed(Source, Protocol):
 
 
 class Metrics:
-    """A registry of its own, so that two applications in one process do not meet."""
+    """A registry of its own, so that two applications in one process do not meet.
 
-    def __init__(self, source: Observed) -> None:
+    ``folder``: the one that this process shares with others, if it does.
+    """
+
+    def __init__(self, source: Observed, folder: Path | None = None) -> None:
+        self._resources = _Resources(source)
+        self._folder = folder
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "krm_http_requests", "Requests by route and HTTP status.", ["route", "status"], registry=self._registry
@@ -58,7 +79,6 @@ class Metrics:
             "Values that are not of the sort that their kind says, answered as null.",
             registry=self._registry,
         )
-        self._registry.register(_Resources(source))
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -84,7 +104,13 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition."""
-        return generate_latest(self._registry)
+        counted: Collector = self._registry
+        if self._folder is not None:
+            counted = MultiProcessCollector(None, str(self._folder))  # type: ignore[no-untyped-call]
+        told = CollectorRegistry(auto_describe=False)
+        told.register(counted)
+        told.register(self._resources)
+        return generate_latest(told)
 
 
 class _Resources(Collector):

@@ -17,17 +17,18 @@ log = logging.getLogger(__name__)
 RESTART_AFTER_S: Final = 0.5
 
 
-def run(count: int, work: Callable[[], None], stopping: Callable[[], None]) -> None:
+def run(count: int, work: Callable[[int], None], stopping: Callable[[], None]) -> None:
     """Run ``work`` in ``count`` processes (in this one for 1) until SIGTERM or SIGINT; one that dies is replaced.
 
+    ``work`` is given a number from 0 on, which no other running process has; who replaces another gets that one's.
     ``stopping`` is called in this process when a signal came and others do the work: what it holds of the socket goes.
 
     To be called before anything of this process has threads or an event loop: the processes are forked.
     """
     if count == 1:
-        work()
+        work(0)
         return
-    children: set[int] = set()
+    children: dict[int, int] = {}
     is_stopping = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -42,23 +43,24 @@ def run(count: int, work: Callable[[], None], stopping: Callable[[], None]) -> N
         signal.signal(number, stop)
     while children or not is_stopping:
         while len(children) < count and not is_stopping:
-            children.add(_fork(work))
+            free = min(set(range(count)) - set(children.values()))
+            children[_fork(work, free)] = free
         pid, status = os.wait()
-        children.discard(pid)
+        children.pop(pid, None)
         if not is_stopping:
             log.error("a process of the API ended", extra={"pid": pid, "status": os.waitstatus_to_exitcode(status)})
             time.sleep(RESTART_AFTER_S)
 
 
-def _fork(work: Callable[[], None]) -> int:
+def _fork(work: Callable[[int], None], number: int) -> int:
     pid = os.fork()
     if pid:
         return pid
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_DFL)
     status = 1
     try:
-        work()
+        work(number)
         status = 0
     finally:
         sys.stderr.flush()

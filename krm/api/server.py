@@ -7,8 +7,10 @@ import contextlib
 import errno
 import gc
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from krm.api import app, processes
+from krm.api import app, metrics, processes
 from krm.api.http import Protocol, Server, WebSocketProtocol
 from krm.api.live import Live
 from krm.auth.callers import ANYBODY, Callers
@@ -122,28 +124,50 @@ def run(settings: Settings, sock: socket.socket | None = None, admission: Admiss
     listening = sock or listen(settings)
     build.default()  # once, before the processes part
     try:
-        processes.run(settings.workers, lambda: _serve_in_new_loop(settings, listening, admission), listening.close)
+        with _common_folder(settings) as folder:
+
+            def work(number: int) -> None:
+                if folder is not None:
+                    metrics.share(folder, number)
+                _serve_in_new_loop(settings, listening, admission, folder)
+
+            processes.run(settings.workers, work, listening.close)
     finally:
         listening.close()
 
 
-def _serve_in_new_loop(settings: Settings, sock: socket.socket, admission: Admission | None) -> None:
+@contextlib.contextmanager
+def _common_folder(settings: Settings) -> Iterator[Path | None]:
+    """Where several processes count together: in memory where the machine has a place for that."""
+    if settings.workers == 1:
+        yield None
+        return
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of a random name in it
+    with tempfile.TemporaryDirectory(prefix="krm-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+def _serve_in_new_loop(
+    settings: Settings, sock: socket.socket, admission: Admission | None, folder: Path | None
+) -> None:
     # Rows live long: what is here now is never looked at again, and full collections of the rest become rare.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, sock, admission))
+        runner.run(serve(settings, sock, admission, folder))
 
 
-async def serve(settings: Settings, sock: socket.socket, admission: Admission | None = None) -> None:
-    """Follow Redis and serve on ``sock`` until SIGTERM or SIGINT."""
+async def serve(
+    settings: Settings, sock: socket.socket, admission: Admission | None = None, folder: Path | None = None
+) -> None:
+    """Follow Redis and serve on ``sock`` until SIGTERM or SIGINT; ``folder``: where several processes count."""
     store = open_store(settings.require_redis())
     stores = [TableStore(store, settings.cluster, resource) for resource in settings.resources]
     tables = Tables.of(stores)
     try:
         live = Live(tables, stores, settings)
         async with tables, _admitting(live, admission) as callers:
-            await serve_app(settings, app.create(settings, live, callers), sock)
+            await serve_app(settings, app.create(settings, live, callers, folder), sock)
     finally:
         await store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -84,7 +85,10 @@ async def serving(redis_url: str, port: int, env: Mapping[str, str] | None = Non
             yield program
     finally:
         if process.returncode is None:
+            left = children(process.pid)
             process.kill()
+            for child in left:
+                os.kill(child, signal.SIGKILL)
         await drained
 
 
@@ -191,6 +195,64 @@ async def test_a_process_that_is_killed_is_replaced(redis_url: str, free_port: i
         await wait_until(answers)
         api.process.terminate()
         assert await asyncio.wait_for(api.process.wait(), 15) == 0
+
+
+async def test_several_processes_answer_alike_and_count_together(
+    redis_url: str, tmp_path: Path, free_port: int
+) -> None:
+    async with (
+        chain.running(redis_url, tmp_path, pods=30) as running,
+        serving(redis_url, free_port, {"KRM_WORKERS": "2"}) as api,
+    ):
+        await running.converged(deadline_s=30)
+        head = await running.table().head()
+        assert head is not None
+        query = f'{{ pods(minResourceVersion: "{head.resource_version}") {{ nodes {{ object }} totalCount }} }}'
+        answers: list[bytes] = []
+
+        async def both_have_answered() -> bool:
+            async with aiohttp.ClientSession() as client:
+
+                async def ask() -> bytes:
+                    async with client.post(f"{api.url}/graphql", json={"query": query}) as found:
+                        return await found.read()
+
+                # All at once, so that each takes a connection, which is kept.
+                answers.extend(await asyncio.gather(*[ask() for _ in range(20)]))
+                return all(connections(child, free_port) > 1 for child in children(api.process.pid))
+
+        async def ready() -> bool:
+            return all([await api.status("/readyz") == 200 for _ in range(10)])
+
+        await wait_until(ready, 30)
+        await wait_until(both_have_answered, 30)
+        assert json.loads(answers[0])["data"]["pods"]["totalCount"] == 30
+        assert set(answers) == {answers[0]}
+        assert {await counted(api) for _ in range(10)} == {float(len(answers))}
+        before = children(api.process.pid)
+        os.kill(min(before), signal.SIGKILL)
+        await wait_until(lambda: len(children(api.process.pid)) == 2 and children(api.process.pid) != before, 15)
+        assert {await counted(api) for _ in range(10)} == {float(len(answers))}
+
+
+async def counted(api: Program) -> float:
+    async with api.client.get(f"{api.url}/metrics") as found:
+        lines = (await found.text()).splitlines()
+    told = [line for line in lines if line.startswith('krm_http_requests_total{route="/graphql",status="200"}')]
+    assert len(told) == 1, lines
+    assert sum(line.startswith("krm_rows{") for line in lines) == 1
+    return float(told[0].split()[-1])
+
+
+def connections(pid: int, port: int) -> int:
+    """How many sockets of a process are connections to its port, or the port itself."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    inodes = {f"socket:[{line.split()[9]}]" for line in lines if int(line.split()[1].rpartition(":")[2], 16) == port}
+    found = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found += str(link.readlink()) in inodes
+    return found
 
 
 def children(pid: int) -> set[int]:
