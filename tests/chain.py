@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from krm import resources, simulator
@@ -22,7 +22,7 @@ from krm.store.head import Head
 from krm.store.reading import TableStore
 from krm.store.rows import Codec
 from krm.workers.aggregator import Aggregator
-from krm.workers.runner import Worker, cancel
+from krm.workers.runner import Lead, Worker, cancel
 from krm.workers.streamer import Streamer
 from krm.workers.verifier import Verifier
 from tests.waiting import wait_until
@@ -49,6 +49,8 @@ class Chain:
         self._kubeconfig = kubeconfig
         self._lives: dict[tuple[str, str], tuple[asyncio.Task[None], contextlib.AsyncExitStack]] = {}
         self.workers: dict[tuple[str, str], Worker] = {}
+        self.leads: Callable[[str, Resource, kube.Cluster], Lead] | None = None
+        """Makes the Lease of a worker; None: the workers have none."""
         self._truths: dict[tuple[str, int], dict[Key, State]] = {}
 
     def table(self, kind: Resource = resources.PODS) -> TableStore:
@@ -68,6 +70,10 @@ class Chain:
             cluster = await kube.open(self._kubeconfig, None)
             stack.push_async_callback(cluster.close)
             worker = (Streamer if role == "streamer" else Verifier)(kind, self.settings, table, cluster)
+        if self.leads is not None:
+            asked = await kube.open(self._kubeconfig, None)
+            stack.push_async_callback(asked.close)
+            worker.lead = self.leads(role, kind, asked)
         self.workers[role, kind.plural] = worker
         self._lives[role, kind.plural] = (asyncio.create_task(worker.live()), stack)
 
@@ -93,6 +99,8 @@ class Chain:
 
         worker.writer.beat = unheard  # type: ignore[method-assign, assignment]
         worker.writer.release = unheard  # type: ignore[method-assign, assignment]
+        if worker.lead is not None:
+            worker.lead.give_back = unheard  # type: ignore[method-assign, assignment]
         await self.stop(role, kind)
 
     async def close(self) -> None:

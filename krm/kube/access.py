@@ -14,18 +14,20 @@ import logging
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yarl
 from kubernetes import config as official
 from kubernetes.client import Configuration
+from kubernetes.config import incluster_config
 
 from krm.errors import ConfigError
 from krm.kube import certificates, kubeconfig, plugin, proxies
 from krm.settings import Secret
 
 _LOG = logging.getLogger(__name__)
-_IN_CLUSTER = "the service account of this pod"
+IN_CLUSTER = "the service account of this pod"
 _API_KEYS = ("BearerToken", "authorization")  # the name has changed between versions of the official client
 
 
@@ -107,10 +109,10 @@ def in_cluster(env: Mapping[str, str], *, known: certificates.Tls | None = None)
     try:
         official.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the same
     except _WRONG as error:
-        raise ConfigError(f"{_IN_CLUSTER}: {_text(error)}") from error
+        raise ConfigError(f"{IN_CLUSTER}: {_text(error)}") from error
     return _access(
         configuration,
-        source=_IN_CLUSTER,
+        source=IN_CLUSTER,
         proxy=None,
         impersonation=(),
         env=env,
@@ -122,6 +124,14 @@ def in_cluster(env: Mapping[str, str], *, known: certificates.Tls | None = None)
 
 _WRONG = (official.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError)
 """What the official loader raises at entries of a wrong shape: it does not check them."""
+
+
+def own_namespace() -> str | None:
+    """The namespace of the Pod that this runs in, None outside of one."""
+    try:
+        return Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace").read_text().strip() or None
+    except OSError:
+        return None
 
 
 def _text(error: Exception) -> str:

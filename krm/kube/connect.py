@@ -73,6 +73,11 @@ class Cluster:
         return self._access.source
 
     @property
+    def own_namespace(self) -> str | None:
+        """The namespace of the Pod that this runs in, if it is one of this cluster."""
+        return access.own_namespace() if self._access.source == access.IN_CLUSTER else None
+
+    @property
     def peer(self) -> failures.Peer:
         """For the words of errors."""
         now = self._access
@@ -156,7 +161,8 @@ class Cluster:
         except aiohttp.ServerDisconnectedError:
             if method != "POST":  # the library repeats the others itself
                 raise
-            # A pooled connection that the server closed meanwhile. Our only POSTs are reviews, which change nothing.
+            # A pooled connection that the server closed meanwhile. Our only POSTs are reviews, which change nothing,
+            # and Leases, which cannot be made twice.
             response = await self._once(used, method, url, sent, body)
         _keep_alive(response)
         date_s = _date_s(response)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from krm.kube.lease_names import lease_name
 from krm.manifests.options import NAMESPACE, Options
 from krm.manifests.pods import Object, named
 from krm.resources import Resource
@@ -14,11 +15,6 @@ API: Final = "krm-api"
 COLLECTOR: Final = "krm-collector"
 NOBODY: Final = "krm-nobody"
 ROLES: Final = ("streamer", "verifier", "aggregator")
-
-
-def lease_name(role: str, resource: Resource) -> str:
-    """The Lease by which workers of one role and kind agree who writes."""
-    return f"krm-{role}-{resource.qualified}"
 
 
 def objects(options: Options) -> list[Object]:

@@ -15,11 +15,14 @@ from krm.manifests.options import Options
 from krm.manifests.pods import Object, named
 from krm.manifests.redis import AUTHORITY, NAME, peers
 
-READING: Final = "-@all +@read +@connection +time +info -keys -sort_ro -randomkey"
+READING: Final = "-@all +@read +@connection +time -@dangerous +info -randomkey"
 USERS: Final = {
     "krm-workers": f"~krm:* {READING} +@write -@dangerous +info +eval +evalsha -flushall -flushdb -swapdb",
     "krm-api": f"~krm:* {READING}",
-    "krm-collector": f"~krm:*:delays {READING} +@write -@dangerous +info",
+    "krm-collector": (
+        f"~krm:*:delays ~krm:*:fence ~krm:*:status {READING} +@write -@dangerous +info +eval +evalsha"
+        " -flushall -flushdb -swapdb"
+    ),
     "krm-replica": "-@all +psync +replconf +ping",
     "krm-sentinel": (
         "allchannels -@all +multi +slaveof +replicaof +ping +exec +subscribe +config|rewrite +role +publish +info"

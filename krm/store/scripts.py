@@ -49,26 +49,30 @@ end
 
 ACQUIRE: Final = (
     _CLOCK
+    + _NEWER
     + """
--- KEYS fence, then those of this writer; ARGV role, owner, lease ms, then the types of KEYS. The token, or minus the ms
--- that another holds it for. A key of another type is nothing that KRM wrote: it goes, as if it had been evicted.
+-- KEYS fence, then those of this writer; ARGV role, owner, lease ms, token or '', then the types of KEYS. {token, 0} or
+-- {'', ms that another holds it for}. Without a token of one's own, the one after that of the last holder, once that
+-- one is silent; with one, at once where it is higher: who gave it knows that the holder is another now.
+-- A key of another type is nothing that KRM wrote: it goes, as if it had been evicted.
 local now = now_ms()
 for i = 1, #KEYS do
   local kind = redis.call('TYPE', KEYS[i]).ok
-  if kind ~= 'none' and kind ~= ARGV[3 + i] then redis.call('DEL', KEYS[i]) end
+  if kind ~= 'none' and kind ~= ARGV[4 + i] then redis.call('DEL', KEYS[i]) end
 end
 local held = redis.call('HGET', KEYS[1], ARGV[1])
-local token = 0
+local token, last = ARGV[4], '0'
 if held then
   local owner, number, deadline = string.match(held, '^(.*):(%d+) (%d+)$')
   if owner then
-    if owner ~= ARGV[2] and tonumber(deadline) > now then return now - tonumber(deadline) end
-    token = tonumber(number)
+    local left = tonumber(deadline) - now
+    if owner ~= ARGV[2] and left > 0 and not newer(token, number) then return {'', left} end
+    last = number
   end
 end
-token = token + 1
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%s:%d %d', ARGV[2], token, now + ARGV[3]))
-return token
+if token == '' then token = string.format('%.0f', tonumber(last) + 1) end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%s:%s %d', ARGV[2], token, now + ARGV[3]))
+return {token, 0}
 """
 )
 

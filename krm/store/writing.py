@@ -78,14 +78,19 @@ class Writer(TableStore):
     async def _run(self, script: str, keys: Sequence[str], args: Iterable[Any]) -> Any:
         return await self.store.run(script, keys, list(args))
 
-    async def acquire(self) -> float:
-        """Take the right to write; 0 when taken, else the seconds for which another instance still holds it."""
+    async def acquire(self, token: str = "") -> float:
+        """Take the right to write; 0 when taken, else the seconds for which another instance still holds it.
+
+        ``token``: of a Lease that is ours; who holds the right by a lower one loses it.
+        """
         types = {"fence": "hash", "status": "hash", **OWN_KEYS[self.role]}
         keys = [getattr(self.keys, name) for name in types]
-        token = await self._run(scripts.ACQUIRE, keys, [self.role, self.owner, LEASE_MS, *types.values()])
-        if token <= 0:
-            return max(float(-token) / 1000, 0.05)
-        self._holder = f"{self.owner}:{token}"
+        given, left_ms = await self._run(
+            scripts.ACQUIRE, keys, [self.role, self.owner, LEASE_MS, token, *types.values()]
+        )
+        if not given:
+            return max(float(left_ms) / 1000, 0.05)
+        self._holder = f"{self.owner}:{given.decode()}"
         return 0.0
 
     async def beat(self, status: WorkerStatus) -> int:

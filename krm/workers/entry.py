@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,8 @@ import uvloop
 from krm import errors
 from krm.kube import connect as kube
 from krm.kube.backoff import Backoff
+from krm.kube.lease_names import lease_name
+from krm.kube.leases import Lease
 from krm.resources import Resource
 from krm.settings import Settings
 from krm.store.connect import Store, open_store
@@ -69,13 +73,10 @@ async def run(
         workers: list[Worker] = []
         for resource in resources:
             table = TableStore(store, settings.cluster, resource)
-            if role == "aggregator":
-                workers.append(Aggregator(resource, settings, table))
-                continue
-            cluster = await kube.open(kubeconfig, context)
-            clusters.append(cluster)
-            make = Streamer if role == "streamer" else Verifier
-            workers.append(make(resource, settings, table, cluster))
+            cluster = await _opened(role, kubeconfig, context)
+            if cluster is not None:
+                clusters.append(cluster)
+            workers.append(_worker(role, resource, settings, table, cluster))
         logger.info("works", extra={"role": role, "resources": ",".join(r.plural for r in resources)})
         await _until(stop, workers)
         logger.info("stopped", extra={"role": role})
@@ -84,6 +85,32 @@ async def run(
         for cluster in clusters:
             await cluster.close()
         await store.close()
+
+
+async def _opened(role: Role, kubeconfig: Path | None, context: str | None) -> kube.Cluster | None:
+    """The cluster; an aggregator needs it for its Lease alone, so it may be missing there."""
+    try:
+        return await kube.open(kubeconfig, context)
+    except errors.ConfigError:
+        if role == "aggregator" and kubeconfig is None and context is None:
+            return None
+        raise
+
+
+def _worker(
+    role: Role, resource: Resource, settings: Settings, table: TableStore, cluster: kube.Cluster | None
+) -> Worker:
+    worker: Worker
+    if cluster is None or role == "aggregator":
+        worker = Aggregator(resource, settings, table)
+    else:
+        worker = (Streamer if role == "streamer" else Verifier)(resource, settings, table, cluster)
+    namespace = cluster.own_namespace if cluster is not None else None
+    if cluster is not None and namespace is not None:
+        identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+        name = lease_name(role, resource)
+        worker.lead = Lease(cluster, namespace=namespace, name=name, identity=identity)
+    return worker
 
 
 def _living(path: Path | None) -> list[asyncio.Task[None]]:

@@ -12,7 +12,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -31,8 +31,24 @@ REPEAT_S: Final = 60.0
 """A failure that goes on is logged once, then at most this often."""
 
 
+class Lead(Protocol):
+    """By what equal workers agree which one works; ``krm.kube.leases.Lease`` is one."""
+
+    async def take(self) -> tuple[str, float]:
+        """(token, 0) where it is ours, else ("", seconds to wait). Raises ``ClusterError``."""
+
+    async def keep(self) -> bool:
+        """Renew it where that is due; whether it is still ours."""
+
+    async def give_back(self) -> None:
+        """Let the next one have it at once. Raises ``ClusterError``."""
+
+
 class Worker(ABC):
     """One worker of one resource."""
+
+    lead: Lead | None = None
+    """None: whoever is first in Redis works."""
 
     def __init__(self, resource: Resource, writer: Writer) -> None:
         self.resource = resource
@@ -41,6 +57,7 @@ class Worker(ABC):
         self.clock_offset_ms = 0
         """Redis' clock minus this machine's."""
         self._logged: tuple[str, float] = ("", 0.0)
+        self._is_led = False
 
     @abstractmethod
     async def work(self) -> None:
@@ -60,7 +77,7 @@ class Worker(ABC):
         try:
             while True:
                 try:
-                    wait_s = await self.writer.acquire()
+                    wait_s = await self._acquire()
                     if wait_s:
                         self._log(logging.INFO, "waits: another instance writes", "waiting")
                         await asyncio.sleep(min(wait_s, BEAT_S))
@@ -79,12 +96,42 @@ class Worker(ABC):
                 async with asyncio.timeout(2):
                     await self._beat()
                     await self.writer.release()
+            if self.lead is not None:
+                with contextlib.suppress(errors.ClusterError, asyncio.TimeoutError):
+                    async with asyncio.timeout(2):
+                        await self.lead.give_back()
+
+    async def _acquire(self) -> float:
+        """Become the one that works; 0 when we are, else the seconds to wait.
+
+        Where the Lease cannot be asked for (no right to, or no API server), silence in Redis decides alone: the store
+        lets nobody write whose place another has taken.
+        """
+        token, self._is_led = "", False
+        if self.lead is not None:
+            try:
+                token, wait_s = await self.lead.take()
+                if wait_s:
+                    return wait_s
+                self._is_led = True
+            except errors.ClusterError as error:
+                self._log(logging.WARNING, "no Lease; the first in Redis works", str(error))
+        return await self.writer.acquire(token)
 
     async def _hold(self, backoff: Backoff) -> None:
         """Work and beat side by side; either's end ends the other."""
         self.say(state="running", reason=None)
         await self._beat()
-        await first_of(self.work(), self._beat_on(backoff))
+        led = [self._keep_on(self.lead)] if self.lead is not None and self._is_led else []
+        await first_of(self.work(), self._beat_on(backoff), *led)
+
+    @staticmethod
+    async def _keep_on(lead: Lead) -> None:
+        """Beside the heartbeats, which must not wait for an API server that is slow."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if not await lead.keep():
+                raise errors.Fenced("another instance has the Lease now")
 
     async def _beat_on(self, backoff: Backoff) -> None:
         while True:

@@ -9,6 +9,7 @@ import pytest
 from krm.errors import Fenced, OutOfStep, StoreRefused
 from krm.store import writing
 from krm.store.connect import Store
+from krm.store.delays import SampleReader
 from krm.store.head import WorkerStatus
 from krm.store.reading import TableStore
 from krm.store.writing import EventWriter, ListWriter, TableWriter
@@ -79,6 +80,53 @@ async def test_stopped_and_resumed_writer_writes_nothing(
     await successor.append("", "e", "10", "11", 100, [event("11")])
 
 
+# Tokens of a Lease.
+
+
+async def test_a_higher_token_takes_the_right_at_once_and_a_lower_one_waits(store: Store, table: TableStore) -> None:
+    old, new = EventWriter(store, table), EventWriter(store, table)
+    assert await old.acquire("99") == 0
+    assert await new.acquire("98") > 0
+    assert await new.acquire("99") > 0
+    assert await new.acquire("100") == 0  # by value, not by text
+    with pytest.raises(Fenced):
+        await old.append("", "e", "", "10", 100, [gap("10")])
+    assert await old.acquire("99") > 0
+    await new.append("", "e", "", "10", 100, [gap("10")])
+
+
+async def test_a_token_takes_the_right_from_who_has_none(
+    store: Store, table: TableStore, streamer: EventWriter
+) -> None:
+    led = EventWriter(store, table)
+    assert await led.acquire("12345678901234567890") == 0
+    with pytest.raises(Fenced):
+        await streamer.beat(STATUS)
+    assert await streamer.acquire() > 0
+
+
+async def test_a_lower_token_takes_the_right_from_who_has_gone_silent(
+    admin: Admin, store: Store, table: TableStore
+) -> None:
+    # The cluster's versions start again after its backup was restored.
+    assert await EventWriter(store, table).acquire("500") == 0
+    forget_leases(admin)
+    again = EventWriter(store, table)
+    assert await again.acquire("7") == 0
+    await again.beat(STATUS)
+
+
+async def test_the_same_holder_takes_the_right_again_with_the_same_token(
+    admin: Admin, store: Store, table: TableStore
+) -> None:
+    writer = EventWriter(store, table)
+    assert await writer.acquire("5") == 0
+    assert await writer.acquire("5") == 0
+    admin.flushall()
+    assert await writer.acquire("5") == 0
+    await writer.beat(STATUS)
+
+
 async def test_fenced_verifier_installs_nothing(
     admin: Admin, store: Store, table: TableStore, verifier: ListWriter
 ) -> None:
@@ -132,7 +180,7 @@ async def test_key_of_another_type_is_refused_and_goes_when_the_writer_starts_ag
     role: str, name: str, admin: Admin, store: Store, table: TableStore
 ) -> None:
     admin.set(PREFIX + name, b"not what it should be")
-    writer = {"streamer": EventWriter, "verifier": ListWriter}.get(role)
+    writer = {"streamer": EventWriter, "verifier": ListWriter, "collector": SampleReader}.get(role)
     made = writer(store, table) if writer else TableWriter(store, table, events_max=1_000, retention_s=60)
     assert await made.acquire() == 0
     assert admin.type(PREFIX + name) in (b"none", b"hash")
