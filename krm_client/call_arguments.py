@@ -31,6 +31,23 @@ class ListArguments(TypedDict, total=False):
     min_resource_version: str | None
 
 
+class FrameArguments(TypedDict, total=False):
+    """Arguments of ``frame`` beside the resource; each may be left out."""
+
+    columns: Sequence[str]
+    """Paths like ``spec.nodeName`` or ``requests.cpu``; left out: the kind's own."""
+    namespace: str | None
+    namespaces: Sequence[str] | None
+    name: str | None
+    label_selector: str | None
+    field_selector: str | None
+    where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    order_by: Any
+    limit: int | None
+    max_staleness: str | float | timedelta | None
+    min_resource_version: str | None
+
+
 class WatchArguments(TypedDict, total=False):
     """Arguments of ``watch`` beside the resource; each may be left out."""
 

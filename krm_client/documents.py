@@ -1,10 +1,13 @@
-"""The GraphQL texts that the client sends, made from the registry; it neither sends nor reads answers."""
+"""The questions that the client sends, made from the registry; it neither sends nor reads answers."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from krm_client.errors import KrmUsageError
 from krm_client.registry import ClientResource
@@ -53,6 +56,40 @@ class Document:
     variables: Mapping[str, Any]
     field: str
     """The one field of Query that the text asks for, to find its answer by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameQuery:
+    """A list as an Arrow stream: not GraphQL, but the same arguments in an address."""
+
+    resource: ClientResource
+    parameters: tuple[tuple[str, str], ...]
+    text: str = ""
+    variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return f"/frames/{self.resource.plural}"
+
+
+_AS_JSON = ("where", "orderBy")
+
+
+def frame_query(resource: ClientResource, arguments: Mapping[str, Any], columns: Sequence[str] | None) -> FrameQuery:
+    """Ask for a list's columns; for the kind's own ones where there are none."""
+    parameters = [("columns", column) for column in columns or ()]
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if name in _AS_JSON:
+            parameters.append((name, json.dumps(value)))
+        elif isinstance(value, list):
+            parameters += [(name, str(one)) for one in value]
+        else:
+            parameters.append((name, str(value)))
+    shown = urlencode(parameters, safe="[]*'")
+    text = f"GET /frames/{resource.plural}" + (f"?{shown}" if shown else "")
+    return FrameQuery(resource=resource, parameters=tuple(parameters), text=text)
 
 
 def list_document(resource: ClientResource, arguments: Mapping[str, Any], nodes: str = "object") -> Document:

@@ -15,9 +15,9 @@ import msgspec
 
 from krm_client import answers, call_arguments, documents, envelopes, errors, registry, selection
 from krm_client.answers import Answer
-from krm_client.call_arguments import ListArguments, WatchArguments
+from krm_client.call_arguments import FrameArguments, ListArguments, WatchArguments
 from krm_client.calls import Call, Policy, Timeouts, exchange
-from krm_client.documents import Document
+from krm_client.documents import Document, FrameQuery
 from krm_client.freshness import Freshness
 from krm_client.models import lazy, objects
 from krm_client.registry import ClientResource
@@ -40,7 +40,7 @@ _MAX_PAGES = 100_000
 class Operation(Generic[T]):
     """One call: what is sent first, and the generator that sees it through."""
 
-    document: Document
+    document: Document | FrameQuery
     start: Callable[[], Call[T]]
 
 
@@ -117,6 +117,34 @@ class Operations:
             return (yield from operation.start()).items
 
         return Operation(document=operation.document, start=start)
+
+    def frame(self, resource: str, **given: Unpack[FrameArguments]) -> Operation[Any]:
+        """A list as a DataFrame."""
+        kind = call_arguments.resource_of(resource)
+        call_arguments.refuse_unknown("frame", given, FrameArguments)
+        columns = given.get("columns")
+        if isinstance(columns, str):
+            raise errors.KrmUsageError("columns: a list of paths, not one text")
+        arguments = {"cluster": self._settings.cluster, **call_arguments.of_list(cast("ListArguments", given))}
+        if arguments["where"] is not None and not isinstance(arguments["where"], dict):
+            arguments["where"] = dict(arguments["where"])
+        query = documents.frame_query(kind, arguments, columns)
+        whole_cluster = arguments["namespace"] is None and arguments["namespaces"] is None
+
+        def start() -> Call[Any]:
+            from krm_client import frames
+
+            frames.require()
+            answer = yield from exchange(query, self.policy)
+            if answer.status != 200:
+                raise answers.failure_of(answer, own=False)
+            frame, told = frames.dataframe(answer.content)
+            scope = msgspec.convert(told["scope"], envelopes.Scope)
+            if whole_cluster and not scope.complete and not self._settings.partial:
+                raise _only_some_namespaces(kind, scope)
+            return frame
+
+        return Operation(document=query, start=start)
 
     def watching(self, resource: str, **given: Unpack[WatchArguments]) -> Following:
         """Follow a kind."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from krm_client.answers import Answer
 from krm_client.calls import Call, Pause, Send
+from krm_client.documents import FrameQuery
 from krm_client.errors import KrmError, KrmUsageError
 from krm_client.settings import ClientSettings
 
@@ -62,9 +63,11 @@ class BlockingDriver:
             return None
         from krm_client import transports
 
+        session = self._current()
+        if isinstance(step.document, FrameQuery):
+            return self._fetch(step, step.document, session)
         request = transports.request_of(step.document)
         options = transports.request_options(self._settings, step)
-        session = self._current()
         try:
             result = session.execute(request, get_execution_result=True, extra_args=options)
         except transports.FAILURES as cause:
@@ -72,6 +75,16 @@ class BlockingDriver:
         assert result.data is not None
         answer: Answer = result.data["answer"]
         return answer
+
+    def _fetch(self, step: Send, query: FrameQuery, session: SyncClientSession) -> Answer:
+        from krm_client import transports
+
+        transport = session.transport
+        assert isinstance(transport, transports.BlockingTransport)
+        try:
+            return transport.fetch(*transports.frame_request(self._settings, step, query))
+        except transports.FAILURES as cause:
+            raise transports.error_of(cause, self._settings) from cause
 
     def _current(self) -> SyncClientSession:
         if self._process != os.getpid():
@@ -141,9 +154,11 @@ class AwaitedDriver:
             return None
         from krm_client import transports
 
+        session = await self._current()
+        if isinstance(step.document, FrameQuery):
+            return await self._fetch(step, step.document, session)
         request = transports.request_of(step.document)
         options = transports.request_options(self._settings, step)
-        session = await self._current()
         try:
             result = await session.execute(request, get_execution_result=True, extra_args=options)
         except transports.FAILURES as cause:
@@ -151,6 +166,16 @@ class AwaitedDriver:
         assert result.data is not None
         answer: Answer = result.data["answer"]
         return answer
+
+    async def _fetch(self, step: Send, query: FrameQuery, session: AsyncClientSession) -> Answer:
+        from krm_client import transports
+
+        transport = session.transport
+        assert isinstance(transport, transports.AwaitedTransport)
+        try:
+            return await transport.fetch(*transports.frame_request(self._settings, step, query))
+        except transports.FAILURES as cause:
+            raise transports.error_of(cause, self._settings) from cause
 
     async def _current(self) -> AsyncClientSession:
         if self._home != _home():

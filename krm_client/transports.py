@@ -19,12 +19,15 @@ from graphql import ExecutionResult, GraphQLError
 from krm_client import errors
 from krm_client.answers import Answer
 from krm_client.calls import Send, Timeouts
-from krm_client.documents import Document
+from krm_client.documents import Document, FrameQuery
 from krm_client.errors import KrmConnectError, KrmError, KrmTlsError
 from krm_client.settings import ClientSettings
 
 _MAX_REDIRECTS = 5
 _KEEPS_METHOD = (307, 308)
+
+
+Parameters = tuple[tuple[str, str], ...]
 
 
 class KrmRequest(GraphQLRequest):
@@ -61,8 +64,7 @@ class _Bytes:
 
     @staticmethod
     def _result(response: httpx2.Response) -> ExecutionResult:
-        answer = Answer(status=response.status_code, content=response.content, headers=response.headers)
-        return ExecutionResult(data={"answer": answer})
+        return ExecutionResult(data={"answer": _answer(response)})
 
     @staticmethod
     def _next(response: httpx2.Response, hops: int) -> httpx2.Request | None:
@@ -78,6 +80,10 @@ class _Bytes:
         return following
 
 
+def _answer(response: httpx2.Response) -> Answer:
+    return Answer(status=response.status_code, content=response.content, headers=response.headers)
+
+
 class BlockingTransport(_Bytes, gql_httpx.HTTPXTransport):
     """For `KrmClient`."""
 
@@ -88,12 +94,21 @@ class BlockingTransport(_Bytes, gql_httpx.HTTPXTransport):
         assert self.client is not None
         assert not upload_files
         post = self.client.build_request("POST", self.url, content=self._request_content(request), **(extra_args or {}))
-        response = self.client.send(post)
+        return self._result(self._sent(post))
+
+    def fetch(self, address: str, parameters: Parameters, options: dict[str, Any]) -> Answer:
+        """Ask something that is not GraphQL."""
+        assert self.client is not None
+        return _answer(self._sent(self.client.build_request("GET", address, params=parameters, **options)))
+
+    def _sent(self, request: httpx2.Request) -> httpx2.Response:
+        assert self.client is not None
+        response = self.client.send(request)
         hops = 0
         while (following := self._next(response, hops)) is not None:
             hops += 1
             response = self.client.send(following)
-        return self._result(response)
+        return response
 
 
 class AwaitedTransport(_Bytes, gql_httpx.HTTPXAsyncTransport):
@@ -106,12 +121,21 @@ class AwaitedTransport(_Bytes, gql_httpx.HTTPXAsyncTransport):
         assert self.client is not None
         assert not upload_files
         post = self.client.build_request("POST", self.url, content=self._request_content(request), **(extra_args or {}))
-        response = await self.client.send(post)
+        return self._result(await self._sent(post))
+
+    async def fetch(self, address: str, parameters: Parameters, options: dict[str, Any]) -> Answer:
+        """Ask something that is not GraphQL."""
+        assert self.client is not None
+        return _answer(await self._sent(self.client.build_request("GET", address, params=parameters, **options)))
+
+    async def _sent(self, request: httpx2.Request) -> httpx2.Response:
+        assert self.client is not None
+        response = await self.client.send(request)
         hops = 0
         while (following := self._next(response, hops)) is not None:
             hops += 1
             response = await self.client.send(following)
-        return self._result(response)
+        return response
 
 
 def transport_options(settings: ClientSettings) -> dict[str, Any]:
@@ -130,6 +154,14 @@ def transport_options(settings: ClientSettings) -> dict[str, Any]:
         # leads there.
         options["verify"] = False
     return options
+
+
+def frame_request(settings: ClientSettings, send: Send, query: FrameQuery) -> tuple[str, Parameters, dict[str, Any]]:
+    """What a transport's ``fetch`` takes."""
+    options = request_options(settings, send)
+    # The connection's own say that JSON is sent and wanted.
+    options["headers"]["accept"] = "application/vnd.apache.arrow.stream"
+    return settings.url.removesuffix("/graphql") + query.path, query.parameters, options
 
 
 def tls_context(settings: ClientSettings) -> ssl.SSLContext:
