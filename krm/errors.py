@@ -20,6 +20,11 @@ Errors of libraries are translated where the library is called (``raise X(...) f
     │   ├── OutOfStep             the store is not in the state that this writer left
     │   ├── CorruptData           bytes that fail their checksum
     │   └── UnknownFormat         written by a newer KRM
+    ├── DelayStoreError        InfluxDB
+    │   ├── DelayStoreUnreachable no connection, or no answer in time
+    │   ├── DelayStoreThrottled   429, with the time to wait
+    │   ├── DelayStoreRefused     rights, no such bucket
+    │   └── PointsRefused         some of the points, or all
     └── AnswerError            a question that cannot be answered, with a stable code
 """
 
@@ -145,6 +150,37 @@ class CorruptData(StoreError):
 
 class UnknownFormat(StoreError):
     """Stored bytes of a format that this version does not read."""
+
+
+class DelayStoreError(KrmError):
+    """InfluxDB could not be asked, or refused."""
+
+
+class DelayStoreUnreachable(DelayStoreError):
+    """No connection to InfluxDB, or no answer in time; what was sent may have been written."""
+
+
+class DelayStoreThrottled(DelayStoreError):
+    """InfluxDB asks for patience."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DelayStoreRefused(DelayStoreError):
+    """InfluxDB takes nothing from us: a wrong token, no such bucket."""
+
+
+class PointsRefused(DelayStoreError):
+    """InfluxDB refuses points of a write for what they are; others of it may have been written.
+
+    ``dropped``: how many, where it says so and has written all others.
+    """
+
+    def __init__(self, message: str, *, dropped: int | None = None) -> None:
+        super().__init__(message)
+        self.dropped = dropped
 
 
 class AnswerError(KrmError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from krm import resources
 from krm.errors import ConfigError
@@ -165,6 +166,16 @@ def _redis_url(text: str) -> Secret:
     return Secret(url)
 
 
+def _influx_url(text: str) -> str:
+    url = text.strip()
+    parts = urlsplit(url)
+    is_plain = url.isprintable() and len(url) <= 2_000 and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not is_plain:
+        # The value may hold a password: it is not repeated.
+        raise ValueError("a URL that starts with http:// https://, without user and password")
+    return url.rstrip("/")
+
+
 def _option(variable: str, read: Callable[[str], Any], default: Any, meaning: str) -> Any:
     metadata = {"variable": variable, "read": read, "meaning": meaning}
     return field(default=default, metadata=metadata)
@@ -215,7 +226,7 @@ class Settings:
     max_response: int = _option("KRM_MAX_RESPONSE", _size("64Ki", "64Gi"), 2**30, "bytes of an answer")
     query_timeout_s: float = _option("KRM_QUERY_TIMEOUT", _duration("100ms", "10m"), 30.0, "time for an answer")
     max_in_flight: int = _option("KRM_MAX_IN_FLIGHT", _whole(1, 100_000), 20, "questions at once from one caller")
-    influx_url: str | None = _option("KRM_INFLUX_URL", _text, None, "where InfluxDB is")
+    influx_url: str | None = _option("KRM_INFLUX_URL", _influx_url, None, "where InfluxDB is")
     influx_token: Secret | None = _option("KRM_INFLUX_TOKEN", _secret, None, "its token")
     influx_org: str = _option("KRM_INFLUX_ORG", _text, "krm", "its organisation")
     influx_bucket: str = _option("KRM_INFLUX_BUCKET", _text, "krm", "its bucket")
@@ -278,7 +289,7 @@ def _read(metadata: Mapping[str, Any], text: str, source: str) -> Any:
     try:
         return metadata["read"](text)
     except ValueError as error:
-        shown = "" if metadata["read"] in (_redis_url, _secret) else f"={_shorten(text)!r}"
+        shown = "" if metadata["read"] in (_redis_url, _influx_url, _secret) else f"={_shorten(text)!r}"
         raise ConfigError(f"{source}{shown} is not valid; allowed: {error}") from None
 
 

@@ -87,6 +87,11 @@ def chromium_program() -> debian.Program:
     return debian.program("chromium", package="chromium", folder="usr/lib/chromium")
 
 
+def influxd_program() -> debian.Program:
+    """Debian's InfluxDB, 1.6: the real engine, to be put behind ``krm.simulator.influx.WriteRoute``."""
+    return debian.program("influxd", package="influxdb")
+
+
 def _version(program: debian.Program) -> tuple[int, ...]:
     shown = subprocess.run([program.path, "--version"], env=program.env(), capture_output=True, text=True, check=True)
     found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", shown.stdout)
@@ -198,7 +203,11 @@ def end(process: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
 
 def main() -> None:
     """Fetch what the tests need before they start, so that a slow mirror is seen as that and not as a slow test."""
-    for name, fetch in (("redis-server", redis_program), ("chromium", chromium_program)):
+    for name, fetch in (
+        ("redis-server", redis_program),
+        ("chromium", chromium_program),
+        ("influxd", influxd_program),
+    ):
         print(f"{name} ...", end=" ", flush=True)
         try:
             found = fetch()

@@ -190,6 +190,23 @@ def aggregate(
     return commands.work("aggregator", flags, os.environ, kubeconfig, context, alive_file)
 
 
+@app.command()
+def collect(
+    resources: Resources = None,
+    redis_url: RedisUrl = None,
+    influx_url: Annotated[
+        str | None, typer.Option("--influx-url", metavar="URL", help="Where InfluxDB is (KRM_INFLUX_URL).")
+    ] = None,
+    log_level: Level = None,
+    alive_file: AliveFile = None,
+) -> int:
+    """The delay collector: keeps in InfluxDB how late events came; one process for all kinds."""
+    from krm.cli.serving import commands
+
+    flags = {**_worker(redis_url, log_level, resources), "influx_url": influx_url}
+    return commands.collect(flags, os.environ, alive_file)
+
+
 def _worker(redis_url: str | None, log_level: LogLevel | None, resource: str | None) -> dict[str, object]:
     return {"redis_url": redis_url, "log_level": log_level, "resources": resource}
 

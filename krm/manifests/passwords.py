@@ -20,8 +20,8 @@ USERS: Final = {
     "krm-workers": f"~krm:* {READING} +@write -@dangerous +info +eval +evalsha -flushall -flushdb -swapdb",
     "krm-api": f"~krm:* {READING}",
     "krm-collector": (
-        f"~krm:*:delays ~krm:*:fence ~krm:*:status {READING} +@write -@dangerous +info +eval +evalsha"
-        " -flushall -flushdb -swapdb"
+        f"~krm:*:delays ~krm:*:fence ~krm:*:status %R~krm:*:table {READING}"
+        " +@write -@dangerous +info +eval +evalsha -flushall -flushdb -swapdb"
     ),
     "krm-replica": "-@all +psync +replconf +ping",
     "krm-sentinel": (

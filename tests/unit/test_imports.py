@@ -27,6 +27,7 @@ VIOLATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "kubernetes": ("krm/schema/build.py", "from kubernetes.client import V1Pod"),
     "aiohttp": ("krm_client/client.py", "import aiohttp"),
     "web": ("krm/schema/build.py", "import starlette.responses"),
+    "influx": ("krm/workers/collector.py", "from influxdb_client import Point"),
     "graphql": ("krm/query/lists.py", "from graphql import GraphQLError"),
 }
 

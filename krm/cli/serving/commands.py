@@ -93,6 +93,17 @@ def work(
 
 
 @_long_running
+def collect(flags: Flags, env: Mapping[str, str], alive_file: Path | None) -> int:
+    """``krm collect``"""
+    settings = roles.settings_from(flags, env)
+    _warn_of_password(flags)
+    settings.require_redis()
+    if settings.influx_url is None:
+        raise ConfigError("KRM_INFLUX_URL is not set: give it, or --influx-url, e.g. http://127.0.0.1:8086")
+    return roles.work("collector", settings, settings.resources, ClusterChoice(), alive_file)
+
+
+@_long_running
 def serve(flags: Flags, env: Mapping[str, str], kubeconfig: Path | None, context: str | None) -> int:
     """``krm serve``"""
     settings = roles.settings_from(flags, env)

@@ -13,7 +13,7 @@ from krm import logs
 from krm.resources import Resource
 from krm.settings import Settings
 
-Role = Literal["streamer", "verifier", "aggregator"]
+Role = Literal["streamer", "verifier", "aggregator", "collector"]
 
 
 @dataclass(frozen=True, kw_only=True)
