@@ -14,6 +14,7 @@ from typing import Final, TextIO
 
 MAX_LINE: Final = 2_048
 """Bytes of a line before it is cut: a log must not grow with what a stranger sends."""
+_STORY: Final = 700
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -45,6 +46,11 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
+def _story(text: str) -> str:
+    """An exception's text, without its middle where it is long: its end says what it was."""
+    return text if len(text) <= _STORY else f"{text[: _STORY // 8]} ...(cut)... {text[-_STORY:]}"
+
+
 def _cut(value: object, most: int) -> object:
     return value[:most] + "...(cut)" if isinstance(value, str) and len(value) > most + len("...(cut)") else value
 
@@ -60,12 +66,12 @@ class JsonFormatter(logging.Formatter):
             for name, value in _fields(record).items()
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _story(self.formatException(record.exc_info))
         text = json.dumps(line, ensure_ascii=True)
         for most in (MAX_LINE // 4, MAX_LINE // 16, MAX_LINE // 64):
             if len(text) <= MAX_LINE:
                 return text
-            line = {name: _cut(value, most) for name, value in line.items()}
+            line = {name: _cut(value, most if name != "exception" else 2 * _STORY) for name, value in line.items()}
             text = json.dumps(line, ensure_ascii=True)
         if len(text) <= MAX_LINE:
             return text
@@ -80,7 +86,7 @@ class TextFormatter(logging.Formatter):
         parts = [_when(record), f"{record.levelname.lower():7}", record.name, record.getMessage()]
         parts += [f"{name}={value}" for name, value in _fields(record).items()]
         if record.exc_info:
-            parts.append(self.formatException(record.exc_info).replace("\n", " | "))
+            parts.append(_story(self.formatException(record.exc_info)).replace("\n", " | "))
         text = escape(" ".join(parts))
         return text if len(text) <= MAX_LINE else text[:MAX_LINE] + "...(cut)"
 

@@ -25,6 +25,8 @@ from krm.store.writing import Writer
 logger = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
+STORE_CEILING_S: Final = 1.0
+"""Redis is ours, and near: who waits for it asks once a second, so that it is filled again as soon as it is back."""
 CANCEL_S: Final = 0.25
 CANCEL_TRIES: Final = 24
 REPEAT_S: Final = 60.0
@@ -73,7 +75,7 @@ class Worker(ABC):
 
     async def live(self) -> None:
         """Work until cancelled; gives the fence back at the end."""
-        backoff = Backoff()
+        backoff, store_backoff = Backoff(), Backoff(first_s=0.1, ceiling_s=STORE_CEILING_S)
         try:
             while True:
                 try:
@@ -88,7 +90,8 @@ class Worker(ABC):
                 except Exception as error:
                     if _is_cancelled():
                         raise
-                    delay_s = self._failed(error, backoff)
+                    is_store = isinstance(error, errors.StoreUnreachable)
+                    delay_s = self._failed(error, store_backoff if is_store else backoff)
                     await self._linger(delay_s)
         finally:
             with contextlib.suppress(errors.StoreError, asyncio.TimeoutError):

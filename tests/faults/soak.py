@@ -179,7 +179,11 @@ async def soak(minutes: float, folder: Path, seed: int) -> bool:
                 row = rows.setdefault(name, Figures(id=f"{len(rows) + 1}", fault=name))
                 row.times += 1
                 row.seconds.append(took_s)
-                print(f"{(last - began) / 60:5.1f} min  {name}: whole again after {took_s:.2f} s", flush=True)
+                memory = " ".join(f"{each} {it.rss_mib(each):.0f}" for each in it.processes)
+                print(
+                    f"{(last - began) / 60:5.1f} min  {name}: whole again after {took_s:.2f} s  MiB: {memory}",
+                    flush=True,
+                )
         finally:
             sampling.cancel()
             await asyncio.wait([sampling])

@@ -147,6 +147,17 @@ def test_exception_stays_in_its_line(log_format: str) -> None:
     assert "ValueError" in lines[0]
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_long_exception_keeps_its_end_which_says_what_it_was(log_format: str) -> None:
+    out = io.StringIO()
+    logs.configure(log_format, "info", out)
+    error = ValueError("the end")
+    error.__cause__ = ValueError("x" * 5_000)
+    logging.getLogger("krm.test").error("failed", exc_info=error)
+    assert "ValueError: the end" in out.getvalue()
+    assert len(out.getvalue()) < logs.MAX_LINE + 20
+
+
 def test_level_and_noisy_libraries() -> None:
     out = io.StringIO()
     logs.configure("text", "warning", out)
