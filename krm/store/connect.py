@@ -50,6 +50,11 @@ def translated() -> Iterator[None]:
         if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
             raise StoreRefused("Redis is full (maxmemory): give it more memory, or cache fewer resources") from error
         raise StoreRefused(f"Redis refuses: {text}") from error
+    except RuntimeError as error:
+        # uvloop's word for a connection that was reset since it was used last; redis-py knows OSError only.
+        if "closed" not in str(error):
+            raise
+        raise StoreUnreachable("Redis cannot be reached: the connection was reset") from error
     except exceptions.RedisError as error:
         raise StoreRefused(f"Redis answered unexpectedly: {_plain(error)}") from error
 

@@ -290,12 +290,15 @@ async def running(
     pods: int = 300,
     interval_s: float = 3.0,
     lossless: bool = True,
+    redis_by_proxy: bool = True,
     tokens: dict[str, simulator.User] | None = None,
     kubeconfig: Callable[[str], str] | None = None,
     **env: str,
 ) -> AsyncIterator[Lab]:
     """A lab whose answers are the cluster, and a judge who looks at them all the time; what broke is an error."""
     lab = Lab(folder, figures, interval_s, env)
+    if not redis_by_proxy:
+        env["KRM_REDIS_URL"] = f"redis://127.0.0.1:{lab.redis.port}/0"
     world = simulator.World(pods=pods, seed=5)
     async with contextlib.AsyncExitStack() as stack:
         lab.simulation = await stack.enter_async_context(
@@ -307,7 +310,7 @@ async def running(
         plain = lab.simulation.kubeconfig().replace(str(lab.simulation.port), str(lab.api_proxy.port))
         lab.kubeconfig.write_text(kubeconfig(plain) if kubeconfig else plain)
         lab.judge = Judge(lab.url, lab.truth, figures, interval_s, is_lossless=lossless)
-        lab.judge.pause_s = 0.03 if pods < 1_000 else 0.3
+        lab.judge.pause_s = 0.03 if pods < 1_000 else 1.0
         stack.callback(lab.end)
         await lab.redis.start()
         lab.start(*WORKERS, "serve")

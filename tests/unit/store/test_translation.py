@@ -22,6 +22,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (exceptions.TimeoutError("slow"), StoreUnreachable, "slow"),
         (TimeoutError(), StoreUnreachable, "TimeoutError"),
         (ConnectionResetError(104, "reset"), StoreUnreachable, "reset"),
+        (RuntimeError("unable to perform operation on <...>; the handler is closed"), StoreUnreachable, "was reset"),
         (exceptions.BusyLoadingError("LOADING"), StoreUnreachable, "loading"),
         (caused(exceptions.ConnectionError(""), exceptions.BusyLoadingError()), StoreUnreachable, "loading"),
         (exceptions.AuthenticationError("x"), StoreRefused, "password"),
@@ -42,6 +43,7 @@ def test_error_of_the_library_becomes_ours(raised: Exception, kind: type[Excepti
     assert caught.value.__cause__ is raised
 
 
-def test_other_errors_pass() -> None:
-    with pytest.raises(KeyError), translated():
-        raise KeyError
+@pytest.mark.parametrize("other", [KeyError("k"), RuntimeError("another")], ids=repr)
+def test_other_errors_pass(other: Exception) -> None:
+    with pytest.raises(type(other)), translated():
+        raise other
