@@ -85,6 +85,8 @@ format: dev ## rewrite the code as make check wants it
 lock: dev ## renew requirements/ after a change of pyproject.toml
 	$(COMPILE) --extra demo --group dev -o requirements/dev.txt
 	$(COMPILE) --extra demo --group editable -c requirements/dev.txt --no-annotate -o requirements/demo.txt
+	$(COMPILE) --extra server -c requirements/dev.txt --no-annotate -o requirements/server.txt
+	$(subst pyproject.toml,--group pyproject.toml:editable,$(COMPILE)) -c requirements/dev.txt --no-annotate -o requirements/build.txt
 
 .PHONY: clean
 clean: ## remove all that the other targets made

@@ -50,7 +50,7 @@ def _deployment(options: Options) -> Object:
         startupProbe=asked("/healthz", 2, 60),
         livenessProbe=asked("/healthz", 10, 6),
         readinessProbe=asked("/readyz", 3, 2),
-        lifecycle={"preStop": {"exec": {"command": ["python", "-c", f"import time; time.sleep({DRAIN_S})"]}}},
+        lifecycle={"preStop": {"exec": {"command": ["python3", "-c", f"import time; time.sleep({DRAIN_S})"]}}},
     )
     template = pod(
         "api",

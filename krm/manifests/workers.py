@@ -41,7 +41,7 @@ def deployment(options: Options, resource: Resource) -> Object:
             env=[secret_env("KRM_REDIS_URL", "krm-redis", "workers-url")],
             mounts=mounts,
             # Whether it can do its work is what `krm status` tells; a new process would not do better at that.
-            livenessProbe=exec_probe("python", "-I", "-S", "-c", _IS_ALIVE, period_s=20, failures=3, delay_s=60),
+            livenessProbe=exec_probe("python3", "-I", "-S", "-c", _IS_ALIVE, period_s=20, failures=3, delay_s=60),
         )
         for role, command in COMMANDS.items()
     ]

@@ -262,7 +262,13 @@ def test_the_demo_installs_what_the_tests_ran_with() -> None:
     assert locked("demo.txt") < locked("dev.txt")
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "dev.txt"])
+def test_the_image_installs_what_the_tests_ran_with() -> None:
+    assert locked("server.txt")
+    assert locked("server.txt") < locked("demo.txt")
+    assert locked("build.txt") < locked("dev.txt")
+
+
+@pytest.mark.parametrize("name", ["demo.txt", "dev.txt", "server.txt", "build.txt"])
 def test_every_locked_version_has_hashes(name: str) -> None:
     lines = (ROOT / "requirements" / name).read_text().splitlines()
     bare = [a for a, b in zip(lines, [*lines[1:], ""], strict=True) if "==" in a and "--hash=sha256:" not in b]
