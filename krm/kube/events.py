@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from krm import errors
 from krm.kube import failures
+from krm.objects.redact import Members, Parts
 
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -34,6 +36,11 @@ class WatchEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Unix time at which the bytes that completed it came."""
     ends_initial: bool = False
     """A bookmark: everything that existed at its version has been sent (asked for with ``initial_events``)."""
+    members: Members | None = None
+    """The object taken apart as far as that was done to look at it; who takes it may change it."""
+
+
+_NOTHING = msgspec.Raw()
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -50,9 +57,19 @@ class _Object(msgspec.Struct, gc=False):
     metadata: _Meta | None = None
 
 
+class _Whole(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An object of the shape that most kinds have, taken apart in one go; in the order of API servers."""
+
+    kind: msgspec.Raw
+    api_version: msgspec.Raw = msgspec.field(name="apiVersion")
+    metadata: Parts
+    spec: msgspec.Raw = _NOTHING
+    status: msgspec.Raw = _NOTHING
+
+
 class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     type: EventType
-    object: _Object
+    object: _Whole
 
 
 class _MarkMeta(msgspec.Struct, gc=False):
@@ -65,7 +82,9 @@ class _Mark(msgspec.Struct, gc=False):
 
 
 _PLAIN = msgspec.json.Decoder(_Plain)
-_PLAIN_STARTS = {kind: b'{"type":"%s","object":{' % kind.encode() for kind in EventType}
+_PLAIN_KIND = b'{"kind":'
+_PLAIN_STARTS = {kind: b'{"type":"%s","object":%s' % (kind.encode(), _PLAIN_KIND) for kind in EventType}
+_NO_TEXT = msgspec.Raw(b'""')
 _LINE = msgspec.json.Decoder(_Line)
 _OBJECT = msgspec.json.Decoder(_Object)
 _MARK = msgspec.json.Decoder(_Mark)
@@ -108,12 +127,27 @@ def _plain(line: bytes, received_s: float) -> WatchEvent | None:
         found = _PLAIN.decode(line)
     except msgspec.MsgspecError:
         return None
+    whole = found.object
     start = _PLAIN_STARTS[found.type]
-    whole = line.startswith(start) and line.endswith(b"}}")
-    if not whole or found.type in _SPECIAL or found.object.kind in _NOT_OBJECTS:
+    if found.type in _SPECIAL or not line.startswith(start) or not line.endswith(b"}}"):
         return None
-    version = found.object.metadata.version if found.object.metadata is not None else None
-    return WatchEvent(type=found.type, raw=line[len(start) - 1 : -1], version=version or "", received_s=received_s)
+    kind, version = _plain_text(whole.kind), _plain_text(whole.metadata.get("resourceVersion", _NO_TEXT))
+    if kind is None or version is None or kind in _NOT_OBJECTS:
+        return None
+    parts: dict[str, Any] = {"kind": whole.kind, "apiVersion": whole.api_version, "metadata": whole.metadata}
+    if whole.spec is not _NOTHING:
+        parts["spec"] = whole.spec
+    if whole.status is not _NOTHING:
+        parts["status"] = whole.status
+    raw = line[len(start) - len(_PLAIN_KIND) : -1]
+    members = Members(parts, whole.metadata)
+    return WatchEvent(type=found.type, raw=raw, version=version, received_s=received_s, members=members)
+
+
+def _plain_text(raw: msgspec.Raw) -> str | None:
+    """A text without escapes; None for what must be looked at closer."""
+    text = bytes(raw)
+    return text[1:-1].decode() if text.startswith(b'"') and b"\\" not in text else None
 
 
 def _bookmark(raw: msgspec.Raw, received_s: float, where: str) -> WatchEvent:

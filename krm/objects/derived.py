@@ -16,20 +16,33 @@ from krm.resources import Resource
 
 Object = Mapping[str, Any]
 Amounts = dict[str, Quantity]
+_SCALARS: Final = frozenset((str, int, float, bool))
 
 
 def columns(resource: Resource, obj: Object) -> tuple[Any, ...]:
     """Values of ``resource.columns`` for ``obj`` (decoded JSON), in their order; None where there is none."""
-    computed = _COMPUTED[resource.plural](obj) if resource.plural in _COMPUTED else {}
-    return tuple(
-        computed.get(column.name) if column.path is None else _scalar(at(obj, column.path))
-        for column in resource.columns
-    )
+    return deriver(resource)(obj)
+
+
+def deriver(resource: Resource) -> Callable[[Object], tuple[Any, ...]]:
+    """``columns`` of one kind, prepared for many objects."""
+    compute = _COMPUTED.get(resource.plural)
+    wanted = [(column.name, None if column.path is None else _steps(column.path)) for column in resource.columns]
+
+    def derive(obj: Object) -> tuple[Any, ...]:
+        computed = compute(obj) if compute else {}
+        return tuple([computed.get(name) if steps is None else _scalar(_walked(obj, steps)) for name, steps in wanted])
+
+    return derive
 
 
 def at(obj: Any, path: str) -> Any:
     """The value at a plain dotted path, None where a step is missing."""
-    for step in _steps(path):
+    return _walked(obj, _steps(path))
+
+
+def _walked(obj: Any, steps: tuple[str, ...]) -> Any:
+    for step in steps:
         if not isinstance(obj, dict):
             return None
         obj = obj.get(step)
@@ -42,7 +55,7 @@ def _steps(path: str) -> tuple[str, ...]:
 
 
 def _scalar(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool) else None
+    return value if type(value) in _SCALARS else None
 
 
 def pod_requests(pod: Object) -> Mapping[str, Quantity]:
@@ -79,6 +92,8 @@ def claims(pod: Object) -> list[str]:
     name = at(pod, "metadata.name")
     names: list[str] = []
     for volume in _mappings(_mapping(pod.get("spec")).get("volumes")):
+        if "persistentVolumeClaim" not in volume and "ephemeral" not in volume:
+            continue
         if volume.get("ephemeral") is not None:
             claim: Any = f"{name}-{volume.get('name')}"
         else:

@@ -8,7 +8,7 @@ the parts of an object that lose nothing are passed through unparsed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +20,15 @@ from krm.resources import Resource
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 Parts = dict[str, msgspec.Raw]
+
+
+class Members(NamedTuple):
+    """An object taken apart: its members, and those of its metadata."""
+
+    whole: dict[str, Any]
+    metadata: Parts
+
+
 _parts = msgspec.json.Decoder(Parts)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _K = TypeVar("_K")
@@ -36,14 +45,15 @@ class Cleaner:
         self._dropped = ("data", "stringData") if (resource.group, resource.kind) == ("", "Secret") else ()
         self._paths = [_path(text) for text in redact]
 
-    def clean(self, raw: bytes | msgspec.Raw) -> bytes:
+    def clean(self, raw: bytes | msgspec.Raw, members: Members | None = None) -> bytes:
         """JSON text of the object without what is never stored, and with its kind, which items of lists lack.
 
+        ``members``: the same object where it was taken apart already; they are used up.
         Raises ``errors.BadData`` for what is not a JSON object in UTF-8.
         """
         try:
-            parts = _parts.decode(raw)
-            metadata = _object(parts.get("metadata"))
+            parts: dict[str, Any] = _parts.decode(raw) if members is None else members.whole
+            metadata = _object(parts.get("metadata")) if members is None else members.metadata
             if metadata is not None:
                 self._clean_metadata(metadata)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -19,7 +19,7 @@ import orjson
 from krm import errors
 from krm.objects import derived, versions
 from krm.objects.projections import Projection
-from krm.objects.redact import Cleaner
+from krm.objects.redact import Cleaner, Members
 from krm.resources import Resource
 from krm.store import envelope
 from krm.store.compression import Compressor, Text
@@ -98,15 +98,18 @@ class Codec:
         self._shared_labels: dict[bytes, Mapping[str, str]] = {}
         self._shared_owners: dict[bytes, tuple[str, ...]] = {}
         self._projection = Projection(resource)
+        self._derive = derived.deriver(resource)
         self.malformed = 0
         """Objects that lacked what every object has (uid, version, well-formed columns); kept, with gaps."""
 
-    def encode(self, raw: bytes | msgspec.Raw, *, time_streamed: float | None = None) -> Row:
+    def encode(
+        self, raw: bytes | msgspec.Raw, *, time_streamed: float | None = None, members: Members | None = None
+    ) -> Row:
         """The row of an object that the API server sent. Raises ``errors.BadData`` for what is no JSON object.
 
         What is merely incomplete or odd is kept, with gaps, and counted in ``malformed``.
         """
-        text = self.cleaner.clean(raw)
+        text = self.cleaner.clean(raw, members)
         obj = self._projection.of(text)
         if obj is None:
             obj = _loads(text)
@@ -141,7 +144,7 @@ class Codec:
             owners=tuple(_text(o.get("uid")) for o in owners if isinstance(o, dict))
             if isinstance(owners, list)
             else (),
-            columns=derived.columns(self.resource, obj),
+            columns=self._derive(obj),
             time_streamed=time_streamed,
         )
 

@@ -182,7 +182,7 @@ class Streamer(Worker):
             if event.type == "BOOKMARK":
                 version, record = event.version, b""
             else:
-                row = self._codec.encode(event.raw, time_streamed=event.received_s)
+                row = self._codec.encode(event.raw, time_streamed=event.received_s, members=event.members)
                 version, record = row.version, row.record
                 if is_valid(version) and newer(version, end):
                     samples += measuring.samples(event, row, skew)

@@ -110,7 +110,7 @@ def kind(store: simulator.Store, resource: Resource, count: int | None) -> Kind:
         one = found[number % len(found)]
         turn = number // len(found)
         made.namespaces.append(one.namespace)
-        made.names.append((one.name if not turn else f"{one.name[:-5]}{turn:05d}").encode())
+        made.names.append((one.name if not turn else f"{one.name}-{turn}").encode())
         made.uids.append((one.uid if not turn else str(uuid.UUID(int=rng.getrandbits(128), version=4))).encode())
         made.versions.append(FIRST_VERSION - 1)
         place = f"/namespaces/{one.namespace}" if one.namespace else ""

@@ -64,6 +64,14 @@ def simulated(folder: Path, *, pods: int, churn: float = 20.0) -> Iterator[Path]
 
 
 @contextlib.contextmanager
+def deployed(kubeconfig: Path, *, resources: str = "pods", **env: str) -> Iterator[Stack]:
+    """Redis, workers and API over a cluster that somebody else runs."""
+    with LocalRedis() as redis, _processes(kubeconfig, redis.url, resources, env) as (url, processes):
+        _wait_ready(url)
+        yield Stack(simulation=None, kubeconfig=kubeconfig, api_url=url, redis_url=redis.url, processes=processes)
+
+
+@contextlib.contextmanager
 def served(kubeconfig: Path, *, resources: str = "pods", **env: str) -> Iterator[str]:
     """Redis, workers and API over a cluster; the API's URL."""
     with LocalRedis() as redis, _processes(kubeconfig, redis.url, resources, env) as (url, _):
@@ -99,6 +107,18 @@ def _processes(
         yield f"http://127.0.0.1:{port}", processes
     finally:
         _end(list(processes.values()))
+
+
+def cpu_s(process: subprocess.Popen[bytes]) -> float:
+    """Processor time that a process has taken."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The most memory that a process has had."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

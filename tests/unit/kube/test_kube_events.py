@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from krm import errors
 from krm.kube import events, failures
 from krm.kube.events import EventType, WatchEvent
+from krm.objects.redact import Cleaner
+from krm.resources import PODS
 
 PEER = failures.Peer(server="https://api:6443", credentials="context 'a' of f", ca="the CA file ca.crt")
 
@@ -31,6 +34,7 @@ POD = b'{"kind":"Pod", "metadata":{"name":"p\xc3\xa9","resourceVersion":"9007199
 
 def test_an_object_stays_the_bytes_that_came() -> None:
     event = decode(b'{"type":"MODIFIED","object":' + POD + b"}")
+    event = msgspec.structs.replace(event, members=None)
     assert event == WatchEvent(type=EventType.MODIFIED, raw=POD, version="9007199254740993", received_s=12.5)
 
 
@@ -197,6 +201,10 @@ def test_a_line_that_is_looked_through_once_is_the_event_that_a_closer_look_find
 
 def _tried(whole: bytes) -> Any:
     try:
-        return decode(whole)
+        found = decode(whole)
+        if found.members is not None:
+            cleaner = Cleaner(PODS)
+            assert cleaner.clean(found.raw, found.members) == cleaner.clean(found.raw)
+        return msgspec.structs.replace(found, members=None)
     except errors.ClusterError as error:
         return repr(error)
