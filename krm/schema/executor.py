@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError, GraphQLList, GraphQLNonNull, GraphQLObjectType
@@ -52,6 +52,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         """The value of a list field, or an awaitable of it."""
         context: Context = self.context_value
         if type(result) not in (Rows, Edges):
+            if path.typename == "__Schema" and isinstance(result, Collection):
+                result = _InTurns([*result])  # the schema describes itself: thousands of fields
             return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
         plain = (return_type, field_details_list, info, path, _in_turns(result), position_context)
         work = self._compiled(return_type, field_details_list, result) if context.is_compiled else None
@@ -226,7 +228,7 @@ def _in_turns(result: Rows | Edges) -> Rows | Edges | _InTurns:
 class _InTurns:
     """Many rows for plain execution, with the event loop running in between."""
 
-    def __init__(self, items: Rows | Edges) -> None:
+    def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
 
     async def __aiter__(self) -> AsyncIterator[Any]:

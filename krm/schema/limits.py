@@ -24,7 +24,7 @@ _TOKEN: Final = re.compile(
 )
 _NAME_START: Final = frozenset("_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _MAX_NESTED_VALUES: Final = 64
-_MAX_DEFINITIONS: Final = 200
+_MAX_DEFINITIONS: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,8 @@ class Limits:
     equal_fields: int = 50
     """Of one response name in one (merged) selection set."""
     directives: int = 500
+    introspections: int = 3
+    """``__schema`` and ``__type``: each may cost as much as a large list."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,8 @@ def check(text: str, limits: Limits) -> None:
         raise too_complex("tokens", limits.tokens, "KRM_MAX_TOKENS")
     if tokens.count("@") > limits.directives:
         raise too_complex("directives", limits.directives)
+    if tokens.count("__schema") + tokens.count("__type") > limits.introspections:
+        raise too_complex("introspections", limits.introspections)
     scanner = _Scanner(tokens, limits)
     try:
         definitions = scanner.document()

@@ -1,0 +1,77 @@
+"""Hostile documents by the thousand: a stable code, little time, and others go on being answered."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import Final
+
+from krm.errors import Code
+from krm.schema.context import Context
+from krm.schema.engine import Answer, Engine, Request
+from tests.sources import FilledSource, node, pod
+from tests.unit.schema import hostile
+from tests.unit.schema.asking import engine
+
+SAMPLE: Final = 400
+BOUND_S: Final = 0.05
+"""CPU for a document that is refused; nearly all take a fiftieth of it."""
+SLACK: Final = 4
+"""On a machine that does other things too, a second of CPU does less."""
+TRIES: Final = 6
+
+
+def source() -> FilledSource:
+    return FilledSource({"pods": [pod("a-1"), pod("b-1", number=1)], "nodes": [node("n")]})
+
+
+async def answered(by: Engine, at: FilledSource, number: int) -> tuple[Answer, float]:
+    """The answer to a hostile document, and the CPU that it cost."""
+    query, variables = hostile.request(number)
+    before = time.process_time()
+    answer = await by.answer(Request(query=query, variables=variables), Context(source=at, is_compiled=True))
+    return answer, time.process_time() - before
+
+
+async def check(by: Engine, at: FilledSource, number: int, bound_s: float = BOUND_S) -> float:
+    """Ask hostile document ``number``; what a refusal cost."""
+    answer, cost_s = await answered(by, at, number)
+    assert answer.status in (200, 400), number
+    assert set(answer.codes) <= set(Code) - {Code.INTERNAL}, (number, answer.codes)
+    if answer.status == 200:
+        return 0.0
+    for _ in range(TRIES):
+        if cost_s <= bound_s:
+            break
+        cost_s = min(cost_s, (await answered(by, at, number))[1])
+    assert cost_s <= bound_s, (number, cost_s)
+    return cost_s
+
+
+async def test_hostile_documents_are_refused_cheaply_with_stable_codes() -> None:
+    by, at = engine(), source()
+    gc.disable()  # a collection of the whole test run's heap is not the document's cost
+    try:
+        costs = [await check(by, at, number, SLACK * BOUND_S) for number in range(SAMPLE)]
+    finally:
+        gc.enable()
+    assert sum(cost > 0 for cost in costs) > SAMPLE // 3
+
+
+async def test_documents_about_the_schema_let_others_go_on() -> None:
+    by, at = engine(), source()
+    query = "{ __schema { types { name fields { name type { name fields { name type { name } } } } } } }"
+    asked = asyncio.create_task(by.answer(Request(query=query), Context(source=at)))
+    turns = 0
+    while not asked.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await asked).status == 200
+    assert turns > 10
+
+
+async def test_a_document_about_the_schema_is_given_up_in_time() -> None:
+    query = "{ __schema { types { name fields { name type { name fields { name type { name } } } } } } }"
+    answer = await engine(timeout_s=0.001).answer(Request(query=query), Context(source=source()))
+    assert answer.codes == (Code.TIMEOUT,)
