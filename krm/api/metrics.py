@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from krm.api import delays
 from krm.resources import Resource
 from krm.schema.context import Source
 from krm.schema.engine import Answer
@@ -161,3 +162,8 @@ class _Resources(Collector):
                 requests.add_metric([*label, role], float(status.requests))
                 received.add_metric([*label, role], float(status.bytes))
         yield from (*gauges.values(), state, missed, requests, received)
+        yield from delays.families(self._of("streamer"), self._of("collector"))
+
+    def _of(self, role: str) -> list[tuple[str, WorkerStatus]]:
+        statuses = [(resource.name, self._source.statuses(resource).get(role)) for resource in self._source.resources]
+        return [(name, status) for name, status in statuses if status is not None]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
-from krm.manifests import access
+from krm.manifests import access, dashboards
+from krm.manifests.dashboards import DATABASE
 from krm.manifests.network import CHRONOGRAF_PORT, INFLUXDB_PORT
 from krm.manifests.options import CHRONOGRAF_IMAGE, INFLUXDB_IMAGE, Options, checksum
 from krm.manifests.pods import Object, Sizes, container, named, pod, secret_env, selector
 from krm.manifests.redis import authority
 
-DATABASE: Final = "krm"
 INFLUXDB: Final = "krm-influxdb"
 CHRONOGRAF: Final = "krm-chronograf"
 INFLUXDB_USER: Final = 1500
@@ -20,9 +19,6 @@ COLLECTOR_SIZE: Final[Sizes] = {"cpu": "50m", "memory": "128Mi", "limit": "256Mi
 INFLUXDB_SIZE: Final[Sizes] = {"cpu": "100m", "memory": "256Mi", "limit": "1Gi"}
 CHRONOGRAF_SIZE: Final[Sizes] = {"cpu": "50m", "memory": "64Mi", "limit": "256Mi"}
 _PROVISIONED: Final = "/etc/krm/chronograf"
-_FOLDERS: Final = (Path(__file__).parent / "chronograf", Path(__file__).parents[2] / "deploy" / "chronograf")
-"""In an installed KRM, in a checkout."""
-_SUFFIXES: Final = frozenset({".src", ".dashboard", ".org", ".kap"})
 
 
 def objects(options: Options) -> list[Object]:
@@ -30,13 +26,6 @@ def objects(options: Options) -> list[Object]:
     if not options.has_monitoring:
         return []
     return [_collector(options), *_influxdb(), *_chronograf()]
-
-
-def provisioned() -> dict[str, str]:
-    """The files that Chronograf starts with, by name."""
-    folder = next((one for one in _FOLDERS if one.is_dir()), None)
-    files = sorted(folder.iterdir()) if folder else []
-    return {path.name: path.read_text(encoding="utf-8") for path in files if path.suffix in _SUFFIXES}
 
 
 def _collector(options: Options) -> Object:
@@ -118,7 +107,7 @@ def _influxdb() -> list[Object]:
 
 
 def _chronograf() -> list[Object]:
-    files = provisioned()
+    files = dashboards.chronograf()
     env = [
         {"name": "RESOURCES_PATH", "value": _PROVISIONED},
         {"name": "INFLUXDB_URL", "value": f"http://{INFLUXDB}:{INFLUXDB_PORT}"},
