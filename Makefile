@@ -81,6 +81,11 @@ format: dev ## rewrite the code as make check wants it
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+.PHONY: ui
+ui: dev ## build the page at / anew after a change in ui/ (needs Node.js 20 or newer and npm)
+	cd ui && npm ci --no-audit --no-fund && npm run format && npm run build
+	$(BIN)/python -m tests.ui
+
 .PHONY: lock
 lock: dev ## renew requirements/ after a change of pyproject.toml
 	$(COMPILE) --extra demo --group dev -o requirements/dev.txt

@@ -124,6 +124,9 @@ class FilledSource:
     def namespaces(self) -> Set[str]:
         return {each for resource in self.resources for each in self._replicas[resource.plural].namespaces if each}
 
+    async def store_memory(self) -> tuple[int, int | None]:
+        return 50_000_000, None
+
     def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
         return {"streamer": WorkerStatus(role="streamer", requests=3, bytes=4_000)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -12,19 +14,20 @@ import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from krm.api import bodies, frames, home, metrics
+from krm.api import bodies, frames, metrics, overview
 from krm.api.bodies import Refusal
-from krm.api.door import Door, turned_away
-from krm.api.headers import Headers
+from krm.api.door import Door
+from krm.api.headers import PAGE_POLICY, Headers
 from krm.api.hosts import Hosts
 from krm.api.sockets import Socket
 from krm.auth.callers import ANYBODY, Caller, Callers
-from krm.errors import AnswerError, Code, KrmError
+from krm.auth.rights import Rights
+from krm.errors import Code, KrmError
 from krm.schema import build
 from krm.schema.context import Context
 from krm.schema.engine import Engine, entry
@@ -42,11 +45,12 @@ STATIC: Final = Path(__file__).parent / "static"
 class Api:
     """The handlers and what they share."""
 
-    def __init__(self, settings: Settings, source: metrics.Observed, callers: Callers, folder: Path | None) -> None:
+    def __init__(self, settings: Settings, source: overview.Watched, callers: Callers, folder: Path | None) -> None:
         self.settings = settings
         self.source = source
         self.door = Door(callers)
         self.metrics = metrics.Metrics(source, folder)
+        self.overview = overview.Overview(source, lambda: self.metrics.asked)
         self.is_stopping = False
         self._in_flight: dict[object, int] = {}
         self.engine = Engine(
@@ -63,8 +67,9 @@ class Api:
         )
 
     def stop(self) -> None:
-        """Readiness goes off; running requests go on."""
+        """Readiness goes off and watchers are let go; running requests go on."""
         self.is_stopping = True
+        self.overview.end()
 
     async def graphql(self, request: Request) -> Response:
         """``POST /graphql``"""
@@ -185,27 +190,47 @@ class Api:
             return _plainly(refusal)
         return Response(self.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    async def home(self, request: Request) -> Response:
-        """``GET /``: without a token where one is needed, a page without data."""
-        if not self.door.is_open and "authorization" not in request.headers:
-            return HTMLResponse(home.empty(self.source.cluster))
+    async def watch(self, request: Request) -> Response:
+        """``GET /overview``: what the page at ``/`` shows of KRM, as server-sent events."""
+
+        async def rights() -> Rights:
+            return (await self.door.admitted(request)).rights
+
         try:
-            visitor = await self.door.admitted(request)
-            return HTMLResponse(home.page(self.source, await home.counts(self.source, self._context(visitor))))
+            await rights()
         except Refusal as refusal:
-            return _plainly(refusal)
-        except AnswerError as error:
-            return _plainly(turned_away(error))
+            return refused(refusal)
+        if self.overview.watchers >= overview.STREAMS_MAX:
+            text = f"more than {overview.STREAMS_MAX} watch already"
+            return refused(Refusal(429, text, Code.RATE_LIMITED, {"Retry-After": "10"}))
+        events = self.overview.events(rights)
+        return StreamingResponse(events, headers={"X-Accel-Buffering": "no"}, media_type="text/event-stream")
+
+    async def home(self, _request: Request) -> Response:
+        """``GET /``: the page, which holds no data."""
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": PAGE_POLICY}
+        return FileResponse(STATIC / "ui" / "index.html", headers=headers)
 
 
 def create(
-    settings: Settings, source: metrics.Observed, callers: Callers = ANYBODY, folder: Path | None = None
+    settings: Settings, source: overview.Watched, callers: Callers = ANYBODY, folder: Path | None = None
 ) -> FastAPI:
     """The application over ``source``; ``app.state.api`` is its ``Api``. ``folder``: see ``metrics.share``."""
     if settings.auth == "kubernetes" and callers.is_open:
         raise ValueError("KRM_AUTH=kubernetes needs callers that are reviewed")
     api = Api(settings, source, callers, folder)
-    app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @contextlib.asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(api.overview.run(), name="overview")
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+    app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
     app.state.api = api
     app.router.redirect_slashes = False
     app.add_route("/graphql", api.graphql, methods=["POST"])
@@ -215,6 +240,7 @@ def create(
     app.add_route("/healthz", api.healthz, methods=["GET"])
     app.add_route("/readyz", api.readyz, methods=["GET"])
     app.add_route("/metrics", api.metrics_text, methods=["GET"])
+    app.add_route("/overview", api.watch, methods=["GET"])
     app.add_route("/", api.home, methods=["GET"])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]  # the handler's own exception type

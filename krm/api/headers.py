@@ -15,6 +15,9 @@ CONTENT_POLICY: Final = (
 )
 """Nothing but this origin. The editor of GraphiQL sets styles on elements, hence unsafe-inline for these."""
 
+PAGE_POLICY: Final = CONTENT_POLICY.replace(" 'unsafe-inline'", "")
+"""The same without that, for the page at ``/``."""
+
 SECURITY: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -61,7 +64,7 @@ class Headers:
             self.observe(route(scope), status, time.monotonic() - started)
 
 
-_ROUTES: Final = frozenset({"/graphql", "/healthz", "/readyz", "/metrics", "/"})
+_ROUTES: Final = frozenset({"/graphql", "/healthz", "/readyz", "/metrics", "/overview", "/"})
 
 
 def route(scope: Scope) -> str:

@@ -172,6 +172,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what has connected already, then close: the kernel resets what nobody has accepted."""
+        self._stopping()
         for _ in range(ACCEPT_TURNS):
             await asyncio.sleep(0)
         await super().shutdown(sockets)

@@ -86,6 +86,10 @@ class Live:
         """How many lines of drift are kept. Raises ``StoreError``."""
         return await self._stores[resource.plural].drift_count()
 
+    async def store_memory(self) -> tuple[int, int | None]:
+        """Bytes that Redis uses, and its bound. Raises ``StoreError``."""
+        return await next(iter(self._stores.values())).memory()
+
     def statuses(self, resource: Resource) -> Mapping[str, WorkerStatus]:
         """The workers' newest heartbeats."""
         return self._tables.follower(resource).statuses

@@ -59,6 +59,8 @@ class Metrics:
         self._resources = _Resources(source)
         self._folder = folder
         self._registry = CollectorRegistry(auto_describe=False)
+        self.asked = 0
+        """Questions that were answered, in this process."""
         self._requests = Counter(
             "krm_http_requests", "Requests by route and HTTP status.", ["route", "status"], registry=self._registry
         )
@@ -93,6 +95,7 @@ class Metrics:
 
     def count(self, answer: Answer) -> None:
         """Count what one answer tells."""
+        self.asked += 1
         self.count_errors(answer.codes)
         if answer.fallbacks:
             self._fallbacks.inc(answer.fallbacks)

@@ -160,6 +160,12 @@ class TableStore:
         with translated():
             return int(await self._redis.xlen(self.keys.drift))
 
+    async def memory(self) -> tuple[int, int | None]:
+        """Bytes that Redis uses, and its bound (None for none). Raises ``StoreRefused`` where the user may not ask."""
+        with translated():
+            found = await self._redis.info("memory")
+        return int(found["used_memory"]), int(found.get("maxmemory", 0)) or None
+
     async def dictionaries(self) -> tuple[Mapping[int, bytes], int]:
         """Compression dictionaries by id, and the id of the current one (0 for none); damaged ones count as lost."""
         with translated():

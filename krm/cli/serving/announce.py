@@ -48,7 +48,8 @@ class Announcement:
                 words = asking.in_words({"state": state, "reason": self._standing.reasons.get(resource)})
                 lines += [f"  without {resource}: {words}"]
         lines += [
-            f"  in a browser   {url}/graphql",
+            f"  in a browser   {url}/",
+            f"                 {url}/graphql  (GraphiQL)",
             "  in a terminal  krm get pods -A",
             "                 krm status",
             "  in Python      from krm_client import KrmClient",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from krm.api import app
+from krm.api import app, server
 from krm.table.freshness import State
 from tests.integration.api.conftest import Running, running
 from tests.sources import FilledSource
+from tests.sse import event
 
 STATIC = Path(app.__file__).parent / "static" / "graphiql"
 
@@ -63,15 +65,35 @@ async def test_metrics_count_requests_and_tell_of_each_resource(api: Running) ->
         assert line in shown.splitlines(), line
 
 
-async def test_the_page_for_people_shows_each_resource(api: Running) -> None:
+async def test_the_page_for_people_holds_no_data_and_runs_nothing_but_its_own_script(api: Running) -> None:
+    async with api.client.get(api.url) as answer:
+        page = await answer.text()
+        policy = answer.headers["Content-Security-Policy"]
+    assert answer.status == 200
+    assert "pods" not in page
+    assert "unsafe" not in policy
+    assert "script-src 'self'" in policy
+
+
+async def test_the_page_is_told_how_every_kind_stands(api: Running) -> None:
     api.source.states["nodes"] = State.NOT_READY
-    status, page = await text(api, "/")
-    assert status == 200
-    row = next(line for line in page.splitlines() if "<th>pods</th>" in line)
-    assert ">20<" in row
-    assert "SYNCED" in row
-    assert "NOT_READY" in next(line for line in page.splitlines() if "<th>nodes</th>" in line)
-    assert "<script" not in page
+    async with api.client.get(f"{api.url}/overview") as answer:
+        assert answer.content_type == "text/event-stream"
+        start = await event(answer.content, "start")
+        await event(answer.content, "now")  # of a look that may have been before
+        now = await event(answer.content, "now")
+    assert start["cluster"] == "test"
+    states = {one["resource"]: (one["state"], one["rows"]) for one in now["resources"]}
+    assert states["pods"] == ("SYNCED", 20)
+    assert states["nodes"] == ("NOT_READY", None)
+
+
+async def test_those_who_watch_do_not_hold_up_the_end(api: Running) -> None:
+    async with api.client.get(f"{api.url}/overview") as answer:
+        await event(answer.content, "now")
+        api.uvicorn.should_exit = True
+        async with asyncio.timeout(server.DRAIN_S / 2):
+            assert b"event: start" not in await answer.content.read()  # to its end
 
 
 @pytest.mark.parametrize("path", ["/", "/graphql", "/healthz", "/metrics", "/nothing", "/static/graphiql/page.js"])

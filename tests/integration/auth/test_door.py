@@ -10,12 +10,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from playwright.async_api import Page, expect
 
 from krm import simulator
 from krm.api import sockets
 from krm.auth import reviewed
 from tests.integration.auth.conftest import USERS, Secured, cluster_with_users
 from tests.sources import FilledSource, pod
+from tests.sse import event
 from tests.waiting import wait_until
 
 COUNT = "{ pods { totalCount scope { complete namespaces } } }"
@@ -83,6 +85,7 @@ ROUTES = {
     "/graphql": 200,
     "/static/graphiql/index.html": 200,
     "/metrics": 401,
+    "/overview": 401,
     "/frames/pods": 401,
     "/frames/nothing": 401,
     "/nothing": 404,
@@ -159,12 +162,42 @@ async def test_frames_metrics_and_the_page_have_the_same_rights(door: Secured) -
     assert (await door.get("/frames/pods", raw=True))[0] == 200
     assert (await door.get("/metrics"))[0] == 403
     assert (await door.get("/metrics", "nobodys"))[0] == 401
-    assert (await door.get("/", "nobodys"))[0] == 401
+    assert (await door.get("/overview", "nobodys"))[0] == 401
     assert "krm_rows" in (await door.get("/metrics", "admin-token"))[1]
-    _, page = await door.get("/")
-    assert '<th>pods</th><td class="number">3</td>' in page
-    assert '<th>nodes</th><td class="number"></td>' in page
-    assert '<th>nodes</th><td class="number">1</td>' in (await door.get("/", "admin-token"))[1]
+    assert await objects(door, "ann-token") == {"pods": 3, "nodes": None}
+    assert await objects(door, "admin-token") == {"pods": 9, "nodes": 1}
+
+
+async def objects(door: Secured, token: str) -> dict[str, int | None]:
+    """How many pods and nodes the page shows to a caller."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with door.api.client.get(f"{door.api.url}/overview", headers=headers) as answer:
+        now = await event(answer.content, "now")
+    return {one["resource"]: one["rows"] for one in now["resources"] if one["resource"] in ("pods", "nodes")}
+
+
+async def test_the_page_shows_a_person_what_their_token_may_list(door: Secured, page: Page) -> None:
+    page.set_default_timeout(60_000)
+    door.grant("ann", "pods", namespace="team-1")
+    await page.goto(door.api.url)
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Token").fill("nobodys")
+    await dialog.get_by_role("button", name="Sign in").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("not valid", timeout=60_000)
+    await dialog.get_by_label("Token").fill("ann-token")
+    await dialog.get_by_role("button", name="Sign in").click()
+    await expect(page.locator('tr[data-resource="pods"] td').nth(1)).to_have_text("3", timeout=60_000)
+    await expect(page.locator('tr[data-resource="nodes"] td').nth(1)).to_have_text("–")  # noqa: RUF001
+    await page.locator('tr[data-resource="pods"] a').click()
+    await expect(page.locator(".summary")).to_contain_text("only of the namespaces that you may list: team-1")
+    await expect(page.locator("table.rows tbody tr")).to_have_count(3)
+    await page.get_by_role("link", name="nodes").click()
+    await expect(page.get_by_role("alert")).to_contain_text("no right to list nodes")
+    assert "team-2" not in await page.content()
+    assert await page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    assert "team-1" not in await page.content()
 
 
 async def test_an_api_server_that_says_nothing_lets_nobody_in(door: Secured) -> None:

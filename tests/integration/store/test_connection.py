@@ -76,7 +76,9 @@ READS: dict[str, Callable[[TableStore], Awaitable[object]]] = {
 
 
 def test_every_way_to_read_is_tried() -> None:
-    assert set(READS) == {name for name, value in vars(TableStore).items() if callable(value) and name[0] != "_"}
+    assert {*READS, "memory"} == {
+        name for name, value in vars(TableStore).items() if callable(value) and name[0] != "_"
+    }
 
 
 @pytest.mark.parametrize("read", READS)
@@ -88,6 +90,16 @@ async def test_reading_needs_only_the_right_to_read(
     found, expected = await READS[read](mine), await READS[read](table)
     assert found == expected or read == "now_ms"
     assert found
+    await store.close()
+
+
+async def test_memory_is_told_to_whoever_may_ask_for_it(as_user: Callable[..., Store], table: TableStore) -> None:
+    used, most = await table.memory()
+    assert used > 0
+    assert most is None or most > used
+    store = as_user(*READ_ONLY)
+    with pytest.raises(StoreRefused):
+        await TableStore(store, table.cluster, table.resource).memory()
     await store.close()
 
 
