@@ -21,6 +21,7 @@ from krm.api.metrics import Observed
 from krm.auth.rights import Rights
 from krm.errors import AnswerError, StoreError
 from krm.resources import Resource
+from krm.schema.context import Source
 from krm.schema.relations import RELATIONS
 
 LOOK_S: Final = 1.0
@@ -138,18 +139,9 @@ class Overview:
 
     async def _allowed(self, rights: Rights) -> dict[str, Any]:
         """What a watcher may know: of kinds that it may not list, not how many objects there are."""
-        rows: dict[str, int | None] = {}
-        for resource in self._source.resources:
-            rows[resource.name] = await self._rows(resource, rights)
+        rows = await counts(self._source, rights)
         kinds = [{**each, "rows": rows[each["resource"]]} for each in self._now["resources"]]
         return {**self._now, "resources": kinds}
-
-    async def _rows(self, resource: Resource, rights: Rights) -> int | None:
-        try:
-            scope = await rights.list_scope(resource)
-            return self._source.get(resource).count(scope.namespaces)
-        except AnswerError:  # forbidden, not ready, not to be decided now: the number is not known to this watcher
-            return None
 
     def _start(self) -> dict[str, Any]:
         return {
@@ -215,6 +207,18 @@ class Overview:
             kind.counted = dict.fromkeys(_COUNTED, 0.0)
             kind.lags_s.clear()
         return point
+
+
+async def counts(source: Source, rights: Rights) -> Mapping[str, int | None]:
+    """How many objects the caller may list, by resource; None where that is not to be known, by them or now."""
+    found: dict[str, int | None] = {}
+    for resource in source.resources:
+        try:
+            scope = await rights.list_scope(resource)
+            found[resource.name] = source.get(resource).count(scope.namespaces)
+        except AnswerError:  # forbidden, not ready, not to be decided now
+            found[resource.name] = None
+    return found
 
 
 def _count(kind: _Kind, name: str, total: float) -> float:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from starlette.datastructures import QueryParams
 
-from krm.api import frames, home
+from krm.api import frames, overview
 from krm.auth.outage import Outage
 from krm.auth.permissions import Permissions, UserRights
 from krm.auth.rights import AllRights
@@ -311,8 +311,8 @@ async def test_frames_and_the_page_for_people(seed: int) -> None:
             assert refused.value.code == Code.FORBIDDEN
         else:
             assert await _frame(world.user(), resource, given) == await _frame(world.admin(), resource, given)
-    shown = await home.counts(world.source, world.user())
-    plain = await home.counts(world.restricted, world.admin())
+    shown = await overview.counts(world.source, world.user().rights)
+    plain = await overview.counts(world.restricted, world.admin().rights)
     assert shown == {plural: count if world.listable(plural) else None for plural, count in plain.items()}
 
 
