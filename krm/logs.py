@@ -9,6 +9,7 @@ import datetime
 import json
 import logging
 import math
+import re
 import sys
 from typing import Final, TextIO
 
@@ -16,6 +17,11 @@ MAX_LINE: Final = 2_048
 """Bytes of a line before it is cut: a log must not grow with what a stranger sends."""
 _STORY: Final = 700
 
+_SECRETS: Final = (
+    (re.compile(r'(?<=://)[^\s/@"]*:[^\s/@"]*(?=@)'), "***"),
+    (re.compile(r"\b(bearer )[\w.~+/=-]{8,}", re.IGNORECASE | re.ASCII), r"\1***"),
+    (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*", re.ASCII), "***"),
+)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -55,6 +61,14 @@ def _cut(value: object, most: int) -> object:
     return value[:most] + "...(cut)" if isinstance(value, str) and len(value) > most + len("...(cut)") else value
 
 
+def hide(text: str) -> str:
+    """``text`` without what must never be in a log, should an exception of some library repeat it: the password of a
+    URL, a bearer token, a JSON Web Token. None of our own texts holds them."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, then the fields."""
 
@@ -66,7 +80,8 @@ class JsonFormatter(logging.Formatter):
             for name, value in _fields(record).items()
         }
         if record.exc_info:
-            line["exception"] = _story(self.formatException(record.exc_info))
+            line["exception"] = _story(hide(self.formatException(record.exc_info)))
+        line = {name: hide(value) if isinstance(value, str) else value for name, value in line.items()}
         text = json.dumps(line, ensure_ascii=True)
         for most in (MAX_LINE // 4, MAX_LINE // 16, MAX_LINE // 64):
             if len(text) <= MAX_LINE:
@@ -86,8 +101,8 @@ class TextFormatter(logging.Formatter):
         parts = [_when(record), f"{record.levelname.lower():7}", record.name, record.getMessage()]
         parts += [f"{name}={value}" for name, value in _fields(record).items()]
         if record.exc_info:
-            parts.append(_story(self.formatException(record.exc_info)).replace("\n", " | "))
-        text = escape(" ".join(parts))
+            parts.append(_story(hide(self.formatException(record.exc_info))).replace("\n", " | "))
+        text = hide(escape(" ".join(parts)))
         return text if len(text) <= MAX_LINE else text[:MAX_LINE] + "...(cut)"
 
 

@@ -106,7 +106,7 @@ class Chain:
     async def close(self) -> None:
         """End everything."""
         for role, plural in list(self._lives):
-            await self.stop(role, resources.RESOURCES[plural])
+            await self.stop(role, next(kind for kind in self.kinds if kind.plural == plural))
         await self.store.close()
 
     async def ready(self, kind: Resource = resources.PODS, deadline_s: float = 20.0) -> Head:

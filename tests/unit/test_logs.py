@@ -178,3 +178,23 @@ def test_warnings_are_logged() -> None:
         warnings.simplefilter("default")
         warnings.warn("odd", UserWarning, stacklevel=1)
     assert "odd" in out.getvalue()
+
+
+@pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()], ids=["json", "text"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rediss://:CANARY@host:6379/0 refused",
+        "redis://user:CANARY@host",
+        "Authorization: Bearer CANARY.of-a_token~+/=",
+        "{'authorization': 'bearer CANARYCANARY'}",
+        "token eyJhbGciOiJub25lIn0.CANARY.sig",
+    ],
+)
+def test_secrets_in_the_texts_of_others_are_not_logged(formatter: logging.Formatter, text: str) -> None:
+    failure = RuntimeError(text)
+    record = logging.LogRecord("t", logging.ERROR, "f", 1, "failed", (), (RuntimeError, failure, None))
+    record.reason = text
+    line = formatter.format(record)
+    assert "CANARY" not in line
+    assert "failed" in line

@@ -86,18 +86,23 @@ def grant(store: simulator.Store, user: str, rules: list[dict[str, Any]], namesp
     )
 
 
+def grant_reviews(store: simulator.Store) -> None:
+    """What the API's own account needs."""
+    rules = [
+        {"apiGroups": [group], "resources": [plural], "verbs": ["create"]}
+        for group, plural in (
+            ("authentication.k8s.io", "tokenreviews"),
+            ("authorization.k8s.io", "subjectaccessreviews"),
+        )
+    ]
+    grant(store, "system:serviceaccount:krm:api", rules)
+
+
 @asynccontextmanager
 async def cluster_with_users(folder: Path) -> AsyncIterator[tuple[simulator.Simulation, Path]]:
     """A cluster, and a kubeconfig of the API's own account, which may create reviews and nothing else."""
     async with simulator.serve(auth=True, tokens=USERS) as cluster:
-        rules = [
-            {"apiGroups": [group], "resources": [plural], "verbs": ["create"]}
-            for group, plural in (
-                ("authentication.k8s.io", "tokenreviews"),
-                ("authorization.k8s.io", "subjectaccessreviews"),
-            )
-        ]
-        grant(cluster.store, "system:serviceaccount:krm:api", rules)
+        grant_reviews(cluster.store)
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(cluster.kubeconfig("krm-token"))
         yield cluster, kubeconfig
