@@ -16,6 +16,7 @@ from krm.cli.serving import roles, together
 from krm.cli.serving.roles import ClusterChoice, Role, Simulated
 from krm.cli.serving.together import Together
 from krm.errors import ConfigError
+from krm.settings import Secret, is_loopback
 
 Flags = Mapping[str, object]
 P = ParamSpec("P")
@@ -87,7 +88,7 @@ def work(
     """``krm stream``, ``krm verify``, ``krm aggregate``."""
     settings = roles.settings_from(flags, env)
     _warn_of_password(flags)
-    settings.require_redis()
+    _warn(unprotected(settings.require_redis()))
     cluster = ClusterChoice(kubeconfig=kubeconfig, context=context)
     return roles.work(role, settings, settings.resources, cluster, alive_file)
 
@@ -97,7 +98,7 @@ def collect(flags: Flags, env: Mapping[str, str], alive_file: Path | None) -> in
     """``krm collect``"""
     settings = roles.settings_from(flags, env)
     _warn_of_password(flags)
-    settings.require_redis()
+    _warn(unprotected(settings.require_redis()))
     if settings.influx_url is None:
         raise ConfigError("KRM_INFLUX_URL is not set: give it, or --influx-url, e.g. http://127.0.0.1:8086")
     return roles.work("collector", settings, settings.resources, ClusterChoice(), alive_file)
@@ -108,7 +109,7 @@ def serve(flags: Flags, env: Mapping[str, str], kubeconfig: Path | None, context
     """``krm serve``"""
     settings = roles.settings_from(flags, env)
     _warn_of_password(flags)
-    settings.require_redis()
+    _warn(unprotected(settings.require_redis()))
     settings.check_api()
     return roles.serve(settings, None, ClusterChoice(kubeconfig=kubeconfig, context=context))
 
@@ -124,6 +125,17 @@ def _warn_of_password(flags: Flags) -> None:
     url = flags.get("redis_url")
     if isinstance(url, str) and urlsplit(url).password:
         output.say("warning: others on this machine can read the password in --redis-url; KRM_REDIS_URL hides it")
+
+
+def unprotected(redis_url: Secret) -> list[str]:
+    """A word on a Redis that others can reach and that asks nobody for a password; it holds what the cluster does."""
+    url = redis_url.reveal()
+    if url.startswith("unix://") or "password=" in url or "@" in url:
+        return []
+    hosts = [part.rpartition(":")[0] or part for part in urlsplit(url).netloc.split(",")]
+    if all(is_loopback(host.strip("[]")) for host in hosts):
+        return []
+    return ["KRM_REDIS_URL has no password: whoever reaches that Redis reads the whole cluster"]
 
 
 def _warn(warnings: Sequence[str]) -> None:

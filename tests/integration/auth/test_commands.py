@@ -13,6 +13,7 @@ import pytest
 from krm import simulator
 from krm.errors import ConfigError
 from krm.settings import Settings
+from krm.simulator import kinds
 from tests.integration.auth.conftest import USERS, grant
 from tests.integration.cli import programs
 from tests.integration.cli.programs import krm
@@ -45,9 +46,13 @@ async def test_krm_run_shows_to_each_caller_what_is_theirs(folder: Path) -> None
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(cluster.kubeconfig("admin-token"))
         rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
-        grant(cluster.store, "ann", [rule], "team-0")
-        own = sum(1 for each in cluster.store.all(cluster.store.kind_named("pods")) if each.namespace == "team-0")
-        assert own
+        other = {"name": "other", "namespace": "kube-system"}
+        cluster.store.create(kinds.PODS, {"metadata": other, "spec": {"containers": []}})
+        every = [pod.parse()["metadata"]["namespace"] for pod in cluster.store.all(cluster.store.kind_named("pods"))]
+        namespace = max(every)
+        own = every.count(namespace)
+        assert own < len(every)
+        grant(cluster.store, "ann", [rule], namespace)
 
         def look() -> None:
             arguments = ("run", "--port", "0", "--resources", "pods", "--kubeconfig", str(kubeconfig))
@@ -55,16 +60,16 @@ async def test_krm_run_shows_to_each_caller_what_is_theirs(folder: Path) -> None
                 running.until_ready()
                 assert asked(running.url)[0] == 401
                 assert asked(running.url, "admin-token")[1] == {
-                    "data": {"pods": {"totalCount": 30, "scope": {"complete": True}}}
+                    "data": {"pods": {"totalCount": len(every), "scope": {"complete": True}}}
                 }
                 assert asked(running.url, "ann-token")[1] == {
                     "data": {"pods": {"totalCount": own, "scope": {"complete": False}}}
                 }
                 mine = krm(
-                    "get", "pods", "-n", "team-0", "-o", "name", "--url", running.url, env={"KRM_TOKEN": "ann-token"}
+                    "get", "pods", "-n", namespace, "-o", "name", "--url", running.url, env={"KRM_TOKEN": "ann-token"}
                 )
                 assert (mine.returncode, len(mine.stdout.splitlines())) == (0, own)
-                others = krm("get", "pods", "-n", "team-1", "--url", running.url, env={"KRM_TOKEN": "ann-token"})
+                others = krm("get", "pods", "-n", "kube-system", "--url", running.url, env={"KRM_TOKEN": "ann-token"})
                 assert (others.returncode, others.stdout) == (1, "")
                 nobody = krm("get", "pods", "-A", "--url", running.url)
                 assert (nobody.returncode, nobody.stdout) == (1, "")
