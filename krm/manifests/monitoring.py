@@ -8,7 +8,7 @@ from krm.manifests import access, dashboards
 from krm.manifests.dashboards import DATABASE
 from krm.manifests.network import CHRONOGRAF_PORT, INFLUXDB_PORT
 from krm.manifests.options import CHRONOGRAF_IMAGE, INFLUXDB_IMAGE, Options, checksum
-from krm.manifests.pods import Object, Sizes, container, named, pod, secret_env, selector
+from krm.manifests.pods import ALIVE_FILE, Object, Sizes, alive_probe, container, named, pod, secret_env, selector
 from krm.manifests.redis import authority
 
 INFLUXDB: Final = "krm-influxdb"
@@ -33,7 +33,8 @@ def _collector(options: Options) -> Object:
     collects = container(
         "collector",
         COLLECTOR_SIZE,
-        args=["collect"],
+        args=["collect", "--alive-file", ALIVE_FILE],
+        livenessProbe=alive_probe(),
         envFrom=[{"configMapRef": {"name": "krm"}}],
         env=[
             secret_env("KRM_REDIS_URL", "krm-redis", "collector-url"),

@@ -22,6 +22,10 @@ UID: Final = 65_532
 """Of KRM's image; no user of a node has it."""
 PRIORITY: Final = "krm"
 GRACE_S: Final = 30
+ALIVE_FILE: Final = "/tmp/alive"  # noqa: S108 (the container's own)
+SILENT_S: Final = 60
+"""A worker whose event loop has not run for this long is started again; another may have taken over long before."""
+_IS_ALIVE: Final = f"import os, sys, time; sys.exit(time.time() - os.stat({ALIVE_FILE!r}).st_mtime > {SILENT_S})"
 
 
 def labels(component: str, **more: str) -> dict[str, str]:
@@ -50,6 +54,11 @@ def exec_probe(*command: str, period_s: int = 10, failures: int = 3, delay_s: in
     """A probe that runs a command."""
     probe = {"exec": {"command": list(command)}, "periodSeconds": period_s, "timeoutSeconds": 5}
     return {**probe, "failureThreshold": failures} | ({"initialDelaySeconds": delay_s} if delay_s else {})
+
+
+def alive_probe() -> Object:
+    """Of a process with ``--alive-file``: whether its event loop runs."""
+    return exec_probe("python3", "-I", "-S", "-c", _IS_ALIVE, period_s=20, failures=3, delay_s=60)
 
 
 def container(

@@ -6,7 +6,18 @@ from typing import Final
 
 from krm.manifests import access
 from krm.manifests.options import Options, checksum
-from krm.manifests.pods import Object, Sizes, container, exec_probe, named, pod, secret_env, selector, spread
+from krm.manifests.pods import (
+    ALIVE_FILE,
+    Object,
+    Sizes,
+    alive_probe,
+    container,
+    named,
+    pod,
+    secret_env,
+    selector,
+    spread,
+)
 from krm.manifests.redis import authority
 from krm.resources import Resource
 
@@ -17,10 +28,6 @@ SIZES: Final[dict[str, Sizes]] = {
     "verifier": {"cpu": "100m", "memory": "192Mi", "limit": "2Gi"},
     "aggregator": {"cpu": "100m", "memory": "192Mi", "limit": "2Gi"},
 }
-ALIVE_FILE: Final = "/tmp/alive"  # noqa: S108 (the container's own)
-SILENT_S: Final = 60
-"""A worker whose event loop has not run for this long is started again; another may have taken over long before."""
-_IS_ALIVE: Final = f"import os, sys, time; sys.exit(time.time() - os.stat({ALIVE_FILE!r}).st_mtime > {SILENT_S})"
 
 
 def objects(options: Options) -> list[Object]:
@@ -41,7 +48,7 @@ def deployment(options: Options, resource: Resource) -> Object:
             env=[secret_env("KRM_REDIS_URL", "krm-redis", "workers-url")],
             mounts=mounts,
             # Whether it can do its work is what `krm status` tells; a new process would not do better at that.
-            livenessProbe=exec_probe("python3", "-I", "-S", "-c", _IS_ALIVE, period_s=20, failures=3, delay_s=60),
+            livenessProbe=alive_probe(),
         )
         for role, command in COMMANDS.items()
     ]

@@ -1,0 +1,48 @@
+"""How much memory and CPU each part takes, for the table of sizes in ``docs/operations.md``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+import redis
+
+from tests.bench import stack
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
+
+SIZES: Final = {"": (1_000, 10_000), "full": (1_000, 10_000, 100_000)}[os.environ.get("BENCH_SCALE", "")]
+EVENTS_A_SECOND: Final = 100
+SECONDS: Final = 20.0
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def taken(pid: int) -> tuple[float, float, float]:
+    """(MiB now, MiB at most, CPU seconds) of a process."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS
+    return int(lines["VmRSS"].split()[0]) / 1024, int(lines["VmHWM"].split()[0]) / 1024, cpu_s
+
+
+@pytest.mark.parametrize("pods", SIZES)
+async def test_what_each_part_takes(pods: int, tmp_path: Path) -> None:
+    async with stack.running(tmp_path, pods=pods, KRM_VERIFY_INTERVAL="10s") as running:
+        assert running.simulation is not None
+        running.simulation.set_churn(EVENTS_A_SECOND)
+        with redis.Redis.from_url(running.redis_url) as client:
+            before = {name: taken(p.pid)[2] for name, p in running.processes.items()}
+            began_s = client.info("cpu")["used_cpu_user"] + client.info("cpu")["used_cpu_sys"]
+            await asyncio.sleep(SECONDS)
+            cpu, memory = client.info("cpu"), client.info("memory")
+        print(f"\n{pods:,} Pods, {EVENTS_A_SECOND} changes a second, a list each 10 s: MiB (at most), milli-CPU")
+        for name, process in running.processes.items():
+            now, most, cpu_s = taken(process.pid)
+            assert now > 0
+            print(f"  {name:10} {now:7.0f} ({most:.0f})   {1000 * (cpu_s - before[name]) / SECONDS:5.0f}")
+        spent_s = cpu["used_cpu_user"] + cpu["used_cpu_sys"] - began_s
+        peak = memory["used_memory_peak"] / 2**20
+        print(f"  {'redis':10} {memory['used_memory'] / 2**20:7.0f} ({peak:.0f})   {1000 * spent_s / SECONDS:5.0f}")
