@@ -35,7 +35,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def _client_from(kubeconfig: Path) -> Any:
-    return config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]  # official, untyped
+    return config.new_client_from_config(str(kubeconfig))
 
 
 @dataclass(kw_only=True)

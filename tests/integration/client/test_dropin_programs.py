@@ -24,9 +24,11 @@ from kubernetes import config
 
 from tests.integration.client import cluster
 from tests.integration.client.cluster import Cluster
+from tests.integration.client.test_matrix import RELEASES, environment
 
 pytestmark = pytest.mark.timeout(300)
 
+ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = Path(__file__).parent / "programs"
 OFFICIAL = "from kubernetes import client, config, watch"
 OURS = "from krm_client.kubernetes import client, config, watch"
@@ -90,12 +92,14 @@ def program(name: str, text_of_import: str, folder: Path) -> Path:
     return path
 
 
-def outcome(path: Path, kubeconfig: Path, namespace: str, krm_url: str, commands: list[str]) -> Any:
+def outcome(
+    path: Path, kubeconfig: Path, namespace: str, krm_url: str, commands: list[str], python: str | Path = sys.executable
+) -> Any:
     """The last line that the program prints."""
     done = subprocess.run(
-        [sys.executable, str(path), str(kubeconfig), namespace],
+        [str(python), str(path), str(kubeconfig), namespace],
         input="".join(f"{line}\n" for line in commands),
-        env={**os.environ, "KRM_URL": krm_url},
+        env={**os.environ, "KRM_URL": krm_url, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -103,6 +107,13 @@ def outcome(path: Path, kubeconfig: Path, namespace: str, krm_url: str, commands
     )
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def new_namespace(there: Cluster, name: str) -> str:
+    api = k8s.CoreV1Api(config.new_client_from_config(str(there.kubeconfig)))  # type: ignore[no-untyped-call]
+    api.create_namespace(k8s.V1Namespace(metadata=k8s.V1ObjectMeta(name=name)))
+    api.api_client.close()
+    return name
 
 
 COMMANDS = {"notebook_hub": [*(f"start {user}" for user in USERS), "stop grace", "start grace", "stop ada", "show"]}
@@ -115,10 +126,7 @@ def test_program_does_the_same_through_krm(there: Cluster, name: str, tmp_path: 
     for client_name, text in (("official", OFFICIAL), ("krm", OURS)):
         folder = tmp_path / client_name
         folder.mkdir()
-        namespace = f"{name.replace('_', '-')}-{client_name}"
-        namespaces = k8s.CoreV1Api(config.new_client_from_config(str(there.kubeconfig)))  # type: ignore[no-untyped-call]
-        namespaces.create_namespace(k8s.V1Namespace(metadata=k8s.V1ObjectMeta(name=namespace)))
-        namespaces.api_client.close()
+        namespace = new_namespace(there, f"{name.replace('_', '-')}-{client_name}")
         with Kubelet(there.kubeconfig, namespace), there.door(folder) as (door, kubeconfig):
             path = program(name, text, folder)
             found[client_name] = outcome(path, kubeconfig, namespace, there.krm_url, COMMANDS.get(name, []))
@@ -133,6 +141,39 @@ def test_program_does_the_same_through_krm(there: Cluster, name: str, tmp_path: 
     assert [counted["krm"][verb] for verb in READS] == [0, 0]
     writes_of = {who: {verb: counts[verb] for verb in ("POST", "PATCH", "DELETE")} for who, counts in counted.items()}
     assert writes_of["krm"] == writes_of["official"]
+
+
+LIVED = ["Pending", "Running"]
+OUTCOMES: dict[str, Any] = {
+    "notebook_hub": {
+        "story": {
+            "jupyter-ada": [*LIVED, "gone"],
+            "jupyter-alan": LIVED,
+            "jupyter-grace": [*LIVED, "gone", *LIVED],
+        },
+        "there": ["jupyter-alan", "jupyter-grace"],
+    },
+    "workflow_executor": {
+        "clean": ["Failed", 1],
+        "extract": ["Succeeded", 0],
+        "load": ["Succeeded", 0],
+        "report": ["Succeeded", 0],
+        "transform": ["Failed", 3],
+    },
+}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_program_does_the_same_with_older_releases(there: Cluster, name: str, release: str, tmp_path: Path) -> None:
+    python = environment(release)
+    namespace = new_namespace(there, f"{name.replace('_', '-')}-{release.partition('.')[0]}")
+    with Kubelet(there.kubeconfig, namespace), there.door(tmp_path) as (door, kubeconfig):
+        path = program(name, OURS, tmp_path)
+        found = outcome(path, kubeconfig, namespace, there.krm_url, COMMANDS.get(name, []), python)
+    assert found == OUTCOMES[name]
+    assert [door.counts[verb] for verb in READS] == [0, 0]
 
 
 PAGE = (Path(__file__).parents[3] / "docs/migration.md").read_text()

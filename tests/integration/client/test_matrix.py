@@ -49,7 +49,7 @@ def _run(*command: str | Path, timeout_s: float) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
 
-def _environment(release: str) -> Path:
+def environment(release: str) -> Path:
     """The Python of an environment with this release of kubernetes."""
     wanted = [f"kubernetes=={release}", *(f"{name}=={version(name)}" for name in AS_HERE)]
     mark = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
@@ -68,7 +68,7 @@ def _environment(release: str) -> Path:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("release", RELEASES)
 def test_client_works_with_this_release_of_kubernetes(release: str) -> None:
-    python = _environment(release)
+    python = environment(release)
     # Without the project's conftest.py: it needs what only the checkout's own environment has.
     command = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--confcutdir=tests/unit/client")
     _run(*command, "tests/unit/client", timeout_s=500)

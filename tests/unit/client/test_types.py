@@ -27,6 +27,7 @@ for pod in krm.core_v1.list_namespaced_pod("default", label_selector="a=b").item
 one: V1Pod = krm.core_v1.read_namespaced_pod("a", "b")
 freshness: Freshness = krm.freshness("pods")
 every: list[Freshness] = krm.freshness()
+rows: int = len(krm.frame("pods", columns=["metadata.name"]))
 some = krm.list("pods", fields=["metadata.name"], order_by="-metadata.name", max_staleness=2)
 text: str = krm.explain(krm.core_v1.list_node).query
 try:
@@ -39,6 +40,25 @@ async def main() -> None:
     async with AsyncKrmClient() as awaited:
         node = await awaited.core_v1.read_node("a")
         print(node.spec, await awaited.freshness("pods"))
+"""
+
+MOVED = """
+from kubernetes.client import V1Pod
+
+from krm_client.kubernetes import client, config, watch
+
+config.load_kube_config()
+v1 = client.CoreV1Api()
+first: V1Pod = v1.list_namespaced_pod("default", label_selector="app", _request_timeout=3).items[0]
+made = v1.create_namespaced_pod("default", client.V1Pod())
+if made.metadata is not None:
+    print(made.metadata.name)
+for event in watch.Watch().stream(v1.list_namespaced_pod, "default", timeout_seconds=3):
+    print(event["type"])
+try:
+    v1.read_namespaced_pod("a", "b")
+except client.ApiException as error:
+    print(error.status)
 """
 
 WRONG = """
@@ -82,8 +102,9 @@ def checked() -> None:
 
 
 @pytest.mark.usefixtures("checked")
-def test_program_of_a_user_is_clean_under_strict(tmp_path: Path) -> None:
-    done = _mypy(USER, tmp_path)
+@pytest.mark.parametrize("program", [USER, MOVED], ids=["client", "moved"])
+def test_program_of_a_user_is_clean_under_strict(program: str, tmp_path: Path) -> None:
+    done = _mypy(program, tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
 
 
