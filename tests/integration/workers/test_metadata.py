@@ -21,8 +21,15 @@ from krm.workers import bodies
 from tests.chain import Chain, running
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 PERIOD_S = 1.0
+DEADLINE_S = 40.0
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is: nothing is read by itself before the stream has passed the list."""
+    monkeypatch.setattr(bodies, "PATIENCE_S", DEADLINE_S)
 
 
 async def headed(chain: Chain, wanted: Callable[[Head], bool]) -> Head:
@@ -30,7 +37,7 @@ async def headed(chain: Chain, wanted: Callable[[Head], bool]) -> Head:
         found = await chain.table().head()
         return found if found is not None and found.state == "ready" and wanted(found) else None
 
-    found = await wait_until(head)
+    found = await wait_until(head, DEADLINE_S)
     assert found is not None
     return found
 
@@ -61,13 +68,14 @@ def missed(head: Head) -> tuple[int, int, int, int]:
     return (head.missed.added, head.missed.modified, head.missed.deleted, head.missed.ghosts)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_lists_after_the_first_bring_no_bodies(redis_url: str, tmp_path: Path) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         first = given(chain, "list")
         for key in list(chain.truth())[:10]:
             touch(chain, key, "told")  # the stream tells of them: nothing needs to be read
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         before, lists = given(chain, "list"), asked(chain, "list")
         head = await verified_anew(chain)
         assert (given(chain, "list") - before) / (asked(chain, "list") - lists) < 0.7 * first
@@ -75,17 +83,18 @@ async def test_lists_after_the_first_bring_no_bodies(redis_url: str, tmp_path: P
         assert missed(head) == (0, 0, 0, 0)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_what_the_stream_lost_is_read_by_itself_and_counted(redis_url: str, tmp_path: Path) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         fault = chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=3)
         keys = list(chain.truth())
         for key in keys[:3]:
             touch(chain, key, "lost")
-        await wait_until(lambda: fault.happened == 3)
+        await wait_until(lambda: fault.happened == 3, DEADLINE_S)
         touch(chain, keys[3], "told")  # the stream has passed what it lost
         head = await headed(chain, lambda head: head.missed.modified == 3)
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         assert asked(chain, "get") == 3
         assert missed(head) == (0, 3, 0, 0)
 
@@ -95,7 +104,7 @@ async def test_an_object_that_moves_on_before_it_is_read_is_what_it_was_or_is(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         keys = list(chain.truth())
         store = chain.simulation.store
         kind = store.kind_named("pods")
@@ -118,12 +127,12 @@ async def test_an_object_that_moves_on_before_it_is_read_is_what_it_was_or_is(
         monkeypatch.setattr("krm.workers.bodies.reading.get", late)
         fault = chain.simulation.faults.add(FaultKind.DROP, resource="pods", count=1)
         touch(chain, keys[0], "lost")
-        await wait_until(lambda: fault.happened == 1)
+        await wait_until(lambda: fault.happened == 1, DEADLINE_S)
         touch(chain, keys[1], "told")
-        await wait_until(lambda: bool(read))
-        await chain.converged()
+        await wait_until(lambda: bool(read), DEADLINE_S)
+        await chain.converged(DEADLINE_S)
         await verified_anew(chain)
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         assert (await chain.ready()).contiguous
 
 
@@ -141,7 +150,7 @@ async def test_a_server_that_does_not_list_metadata_is_asked_for_whole_objects(
 
     monkeypatch.setattr("krm.simulator.tables.shape", whole_only)
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         await verified_anew(chain)
         await lost_is_healed(chain)
         assert len(refused) == 1
@@ -150,7 +159,7 @@ async def test_a_server_that_does_not_list_metadata_is_asked_for_whole_objects(
 
 async def test_whole_objects_are_listed_where_that_is_set(redis_url: str, tmp_path: Path) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S, verify_mode="full") as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         lists, before = asked(chain, "list"), given(chain, "list")
         await verified_anew(chain)
         more = (given(chain, "list") - before) / (asked(chain, "list") - lists)
@@ -164,14 +173,14 @@ async def test_whole_objects_are_listed_where_most_differ(
 ) -> None:
     monkeypatch.setattr(bodies, "READS_LEAST", 2)
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         await lost_is_healed(chain, number=5)
         assert asked(chain, "get") == 0
 
 
 async def test_whole_objects_are_listed_where_single_ones_may_not_be_read(redis_url: str, tmp_path: Path) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
-        await chain.converged()
+        await chain.converged(DEADLINE_S)
         chain.simulation.faults.add(FaultKind.STATUS, resource="pods", verb="get", status=403, count=None)
         await lost_is_healed(chain)
         assert asked(chain, "get") >= 1
@@ -183,10 +192,10 @@ async def lost_is_healed(chain: Chain, number: int = 2) -> None:
     keys = list(chain.truth())
     for key in keys[:number]:
         touch(chain, key, "lost")
-    await wait_until(lambda: fault.happened == number)
+    await wait_until(lambda: fault.happened == number, DEADLINE_S)
     touch(chain, keys[number], "told")
     await headed(chain, lambda head: head.missed.modified == number)
-    await chain.converged()
+    await chain.converged(DEADLINE_S)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/../b"])
