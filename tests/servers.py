@@ -160,6 +160,8 @@ class Demo:
     process: subprocess.Popen[bytes]
     url: str
     """Of its API, without a final slash."""
+    log: Path
+    """What it has printed so far."""
 
 
 @contextmanager
@@ -181,7 +183,11 @@ def start_demo(*options: str, krm: Path | None = None) -> Iterator[Demo]:
         return found.group(1) if found else None
 
     try:
-        yield Demo(process=process, url=block_until(shown, _DEMO_START_S, "krm demo says where its API is") or "")
+        yield Demo(
+            process=process,
+            url=block_until(shown, _DEMO_START_S, "krm demo says where its API is") or "",
+            log=folder / "log",
+        )
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

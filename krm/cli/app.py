@@ -100,6 +100,9 @@ def demo(
     duration: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="End by itself after this time.")
     ] = None,
+    with_delay: Annotated[
+        bool, typer.Option("--with-delay", help="Keep delays in an InfluxDB too (needs influxd 1.x).")
+    ] = False,
     redis_url: RedisUrl = None,
     insecure_no_auth: NoAuth = False,
     log_level: Level = None,
@@ -113,7 +116,9 @@ def demo(
         "insecure_no_auth": insecure_no_auth or None,
         "log_level": log_level,
     }
-    return commands.demo(flags, os.environ, pods=pods, churn=churn, seed=seed, duration_s=duration)
+    return commands.demo(
+        flags, os.environ, pods=pods, churn=churn, seed=seed, duration_s=duration, with_delay=with_delay
+    )
 
 
 @app.command()

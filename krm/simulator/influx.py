@@ -12,6 +12,7 @@ import base64
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -31,8 +32,6 @@ START_S: Final = 30.0
 _PAUSE_S: Final = 0.02
 _ATTEMPTS: Final = 5
 _PRECISIONS: Final = {"ns": "n", "us": "u", "ms": "ms", "s": "s", "": ""}
-_NATIVE: Final = (1, 8)
-"""From this version on influxd has the route itself."""
 
 
 def find_influxd(path: str | None = None) -> Path | None:
@@ -59,7 +58,8 @@ class LocalInflux:
     def __init__(self, influxd: Path, environment: Mapping[str, str] | None = None) -> None:
         self._influxd = influxd
         self._environment = dict(os.environ if environment is None else environment)
-        self._parent = Path(tempfile.mkdtemp(prefix="krm-influx-"))
+        self._folder = Path(tempfile.gettempdir()) / f"krm-influx-{secrets.token_hex(8)}"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in stop; it has no name, so it leaves no file)
         self._guard: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -76,7 +76,7 @@ class LocalInflux:
         """Start without waiting."""
         self.end()
         self.port = _free_port()
-        folder = self._parent / "data"
+        folder = self._folder
         settings = {
             "INFLUXDB_META_DIR": str(folder / "meta"),
             "INFLUXDB_DATA_DIR": str(folder / "data"),
@@ -88,16 +88,15 @@ class LocalInflux:
             "INFLUXDB_REPORTING_DISABLED": "true",
         }
         command = [sys.executable, "-I", "-S", guard.__file__, str(folder), str(self._influxd), "-config", os.devnull]
-        with (self._parent / "log").open("wb") as log:
-            self._guard = subprocess.Popen(  # noqa: S603 (our own guard, and a server that was found)
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=self._environment | settings,
-                start_new_session=True,
-            )
+        self._guard = subprocess.Popen(  # noqa: S603 (our own guard, and a server that was found)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            cwd="/",
+            env=self._environment | settings,
+            start_new_session=True,  # Ctrl-C is for us; the server goes last
+        )
 
     async def ready(self) -> None:
         """Wait until it answers, on another port where somebody took this one. Raises ``KrmError``."""
@@ -110,7 +109,8 @@ class LocalInflux:
                                 return
                     await asyncio.sleep(_PAUSE_S)
                 self.spawn()
-        raise KrmError(f"influxd did not start: {(self._parent / 'log').read_text()[-500:]}")
+        self._log.seek(0)
+        raise KrmError(f"influxd did not start: {self._log.read()[-500:].decode('utf-8', 'replace')}")
 
     async def query(self, text: str, database: str = "") -> object:
         """The answer to an InfluxQL statement, as JSON."""
@@ -126,9 +126,9 @@ class LocalInflux:
             process.wait(START_S)
 
     def stop(self) -> None:
-        """End it and remove all of it."""
+        """End it; nothing of it is left."""
         self.end()
-        shutil.rmtree(self._parent, ignore_errors=True)
+        self._log.close()
 
 
 def _free_port() -> int:
@@ -175,6 +175,7 @@ class WriteRoute:
         assert self._session is not None
         kept = ("Content-Type", "Authorization")  # the body is unpacked here
         headers = {name: request.headers[name] for name in kept if name in request.headers}
+        headers["Accept-Encoding"] = "identity"
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme == "Token":
             headers["Authorization"] = "Basic " + base64.b64encode(token.encode()).decode()
@@ -192,22 +193,19 @@ def _refused(status: int, reason: str) -> web.Response:
 
 @contextlib.asynccontextmanager
 async def running(
-    influxd: Path, *, database: str = "krm", port: int = 0, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[tuple[LocalInflux, str]]:
-    """An empty server with ``database``, and the URL under which it takes writes of version 2."""
+    influxd: Path, listening: socket.socket, *, database: str = "krm", environment: Mapping[str, str] | None = None
+) -> AsyncIterator[LocalInflux]:
+    """An empty server with ``database``, which ``listening`` leads to, with the write route of version 2."""
     local = LocalInflux(influxd, environment)
     try:
         local.spawn()
         await local.ready()
         await local.query(f'CREATE DATABASE "{database}"')
-        if version(influxd) >= _NATIVE and not port:
-            yield local, local.url
-            return
         runner = web.AppRunner(WriteRoute(local.url).application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", port).start()
-            yield local, f"http://127.0.0.1:{runner.addresses[0][1]}"
+            await web.SockSite(runner, listening).start()
+            yield local
         finally:
             await runner.cleanup()
     finally:

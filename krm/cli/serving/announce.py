@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from krm.cli import output
@@ -22,6 +23,8 @@ class Announcement:
     title: str
     began: float
     slow_s: float
+    more: Sequence[str] = ()
+    """Further lines of what there is to open."""
     _standing: Standing = field(default=NOTHING, init=False)
     _is_impatient: bool = field(default=False, init=False)
 
@@ -54,6 +57,7 @@ class Announcement:
             "                 krm status",
             "  in Python      from krm_client import KrmClient",
             f"                 KrmClient({client}).core_v1.list_pod_for_all_namespaces().items",
+            *self.more,
             "",
         ]
         if url != _DEFAULT_URL:

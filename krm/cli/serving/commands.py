@@ -39,7 +39,16 @@ def _long_running(command: Callable[P, int]) -> Callable[P, int]:
 
 
 @_long_running
-def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed: int, duration_s: float | None) -> int:
+def demo(
+    flags: Flags,
+    env: Mapping[str, str],
+    *,
+    pods: int,
+    churn: float,
+    seed: int,
+    duration_s: float | None,
+    with_delay: bool = False,
+) -> int:
     """``krm demo``. On a terminal the log shows warnings and errors only, unless it is asked for more."""
     if sys.stderr.isatty() and not flags.get("log_level") and not env.get("KRM_LOG_LEVEL"):
         flags = {**flags, "log_level": "warning"}
@@ -56,6 +65,7 @@ def demo(flags: Flags, env: Mapping[str, str], *, pods: int, churn: float, seed:
             simulated=Simulated(pods=pods, churn_per_s=churn, seed=seed),
             duration_s=duration_s,
             title=f"KRM shows a simulated cluster of {pods} pods with {churn:g} changes a second",
+            with_delay=with_delay,
         )
     )
 

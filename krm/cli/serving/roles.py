@@ -84,16 +84,39 @@ def simulate(settings: Settings, simulated: Simulated, listening: socket.socket)
     return 0
 
 
-async def _simulate(simulated: Simulated, listening: socket.socket) -> None:
+def keep_delays(settings: Settings, influxd: Path, listening: socket.socket) -> int:
+    """An InfluxDB of the demo's own on ``listening`` until SIGTERM or SIGINT."""
+    logs.configure(settings.log_format, settings.log_level)
+    import asyncio
+
+    asyncio.run(_keep_delays(influxd, listening))
+    return 0
+
+
+async def _keep_delays(influxd: Path, listening: socket.socket) -> None:
+    from krm.simulator import influx
+
+    try:
+        async with influx.running(influxd, listening):
+            await _told_to_end()
+    finally:
+        listening.close()
+
+
+async def _told_to_end() -> None:
     import asyncio
     import signal
-
-    from krm import simulator
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
+    await ended.wait()
+
+
+async def _simulate(simulated: Simulated, listening: socket.socket) -> None:
+    from krm import simulator
+
     world = simulator.World(pods=simulated.pods, seed=simulated.seed)
     async with simulator.serve(world=world, churn=simulated.churn_per_s, sock=listening):
-        await ended.wait()
+        await _told_to_end()

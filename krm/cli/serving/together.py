@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from krm.cli.serving import announce, probe, roles, sockets
+from krm.cli.serving import announce, delays, probe, roles, sockets
 from krm.cli.serving.children import Part
 from krm.cli.serving.probe import Address
 from krm.cli.serving.relay import Relay
@@ -36,6 +36,8 @@ class Together:
     simulated: roles.Simulated | None = None
     duration_s: float | None = None
     title: str
+    with_delay: bool = False
+    """Keep delays in InfluxDB too."""
 
 
 def run(wanted: Together) -> int:
@@ -48,14 +50,15 @@ def run(wanted: Together) -> int:
         if redis is not None:
             redis.spawn()  # it answers long before the first part asks
         settings = _for_children(wanted.settings, sockets.port_of(listening), redis)
+        store = delays.of(settings) if wanted.with_delay else delays.NONE
         parts, cluster_socket = _parts(wanted, settings, listening)
         address = Address(
             host=probe.reachable(settings.host), port=settings.port, is_tls=settings.tls_cert_file is not None
         )
-        ready = announce.Announcement(address=address, title=wanted.title, began=began, slow_s=SLOW_S)
+        ready = announce.Announcement(address=address, title=wanted.title, began=began, slow_s=SLOW_S, more=store.told)
         supervisor = Supervisor(
-            parts=parts,
-            last=frozenset({_SIMULATOR}),
+            parts=[*parts, *store.parts],
+            last=frozenset({_SIMULATOR, delays.NAME}),
             redis=redis,
             duration_s=wanted.duration_s,
             look=ready.look,
@@ -64,6 +67,7 @@ def run(wanted: Together) -> int:
         try:
             return supervisor.run()
         finally:
+            store.close()
             if cluster_socket is not None:
                 cluster_socket.close()
     finally:
