@@ -206,6 +206,7 @@ class Aggregator(Worker):
             book.merged.bookmark(entry.version)
         else:
             self._event(entry, replayed=replayed)
+        book.moved_ms = self.now_ms()
         if entry.type != "G":
             self._last_event_ms = max(entry.received_ms, self._last_event_ms or 0)
 
@@ -390,7 +391,7 @@ class Aggregator(Worker):
     def _settle_drift(self) -> None:
         """Report the differences that no event explains any more."""
         for scope in self._scopes:
-            found = self._ledger.drifted(scope, self.now_ms())
+            found = self._ledger.drifted(scope, self.now_ms(), EXPLAIN_MS)
             self._report(found, self._differ_since_ms.get(scope))
 
     def _report(self, found: Sequence[Drift], since_ms: int | None) -> None:

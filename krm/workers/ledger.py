@@ -60,7 +60,9 @@ class Audit:
     unsure: frozenset[Key]
     """Keys of which it is not known what the list before had said."""
     patience_until_ms: int
-    """When events that are still on their way count as missed."""
+    """When events that are still on their way count as missed, ..."""
+    moves_until_ms: int = 2**62
+    """... unless the stream still moves; not even then once too many audits wait."""
     doubtful: set[Key] = field(default_factory=set)
 
     def see(self, key: Key, event: Event) -> None:
@@ -114,6 +116,8 @@ class Book:
     """Rows of another history: the same uid and version may mean another object there."""
     stands_in: bool = False
     """Whether ``merged.listed`` is not a list but the rows that were stored."""
+    moved_ms: int = 0
+    """When the stream brought something last: one that is behind a list and moves will come to it."""
     unspent: int = 0
     """How many events ``merged`` holds, ..."""
     fold_to: str = ""
@@ -245,7 +249,7 @@ class Ledger:
             unsure = frozenset(book.merged.events.keys() - spent.keys() if book.stands_in else ())
             audit = Audit(since, listed_at, listed, spent, prediction.listed, unsure, patience_until_ms)
             for overdue in book.audits[: 1 - AUDITS_MAX]:
-                overdue.patience_until_ms = 0
+                overdue.patience_until_ms = overdue.moves_until_ms = 0
             for key in spent:  # of which neither list need know, nor the table
                 audit.look_at(key)
             book.audits.append(audit)
@@ -279,15 +283,18 @@ class Ledger:
             book.early.pop(key, None)
         return operations
 
-    def drifted(self, scope: str, now_ms: int | None = None) -> list[Drift]:
-        """Differences that no event explains any more: the stream has passed the list, or ``now_ms`` is too late.
+    def drifted(self, scope: str, now_ms: int | None = None, patience_ms: int = 0) -> list[Drift]:
+        """Differences that no event explains any more: the stream has passed the list, or it is too late for one.
 
-        To be asked between lists, not between the slices of one. None: it is too late for all of them.
+        That is when an audit's time is over and the stream has brought nothing for ``patience_ms`` either. To be asked
+        between lists, not between the slices of one. None: it is too late for all of them.
         """
         book = self.book(scope)
         found: list[Drift] = []
         for audit in list(book.audits):
-            waits = now_ms is not None and now_ms < audit.patience_until_ms
+            waits = now_ms is not None and now_ms < max(
+                audit.patience_until_ms, min(audit.moves_until_ms, book.moved_ms + patience_ms)
+            )
             if not (waits and newer(audit.until, book.merged.window_end)):
                 book.audits.remove(audit)
                 found += audit.drifts()

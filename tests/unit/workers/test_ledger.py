@@ -353,6 +353,15 @@ def test_difference_counts_as_missed_when_patience_ends() -> None:
     assert ledger.drifted(SCOPE, 100) == [Drift(DriftKind.MISSED_ADDED, X, "u", "15")]
 
 
+def test_stream_that_is_late_but_moves_is_waited_for() -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    listed(ledger, {X: State("u", "15")}, "20")
+    ledger.book(SCOPE).moved_ms = 995
+    assert ledger.drifted(SCOPE, 1_000, 10) == []
+    assert ledger.drifted(SCOPE, 1_005, 10) == [Drift(DriftKind.MISSED_ADDED, X, "u", "15")]
+
+
 def test_open_difference_survives_the_next_list() -> None:
     ledger = ready()
     for at, rows in (("10", {X: State("u", "5")}), ("20", {}), ("30", {})):
