@@ -49,6 +49,11 @@ class Decisions(Generic[K, V]):
         self._kept.move_to_end(key)
         return kept[0]
 
+    def holds_until_s(self, key: K) -> float:
+        """When what is kept ends to hold; in the past for what is not kept."""
+        kept = self._kept.get(key)
+        return float("-inf") if kept is None else kept[1]
+
     async def get(self, key: K, ask: Callable[[], Awaitable[tuple[V, float]]], *, anew: bool = False) -> V:
         """The value of ``key``; ``ask`` gives it and for how many seconds it holds from the asking on.
 

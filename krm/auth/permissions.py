@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
@@ -27,9 +28,12 @@ MOST: Final = 100_000
 """Decisions that are kept: about 30 MB."""
 NAMESPACES_MAX: Final = 5_000
 """Namespaces that are asked for one by one; whoever may see some of more has to name them."""
+SUMS_MAX: Final = 5_000
 BATCH: Final = 64
 """Reviews of one question under way: somebody with many namespaces must not hold up the others."""
 
+_Sum = tuple[bytes, str, str]
+"""User, verb, kind."""
 Review = Callable[[User, Action | PathAction], Awaitable[bool]]
 
 
@@ -59,6 +63,33 @@ class Permissions:
         self.decisions: Decisions[tuple[bytes, Action | PathAction], tuple[bool]] = Decisions(
             most=MOST, monotonic=monotonic
         )
+        self._monotonic = monotonic
+        self.sums: OrderedDict[_Sum, tuple[frozenset[str], frozenset[str], float]] = OrderedDict()
+        """Of many decisions together: where it was asked, where it is allowed, until the first of them ends to hold."""
+
+    async def allowed(self, key: bytes, user: User, verb: str, resource: Resource) -> frozenset[str]:
+        """Where ``user`` may do this, among the namespaces that have rows. Raises ``AnswerError``."""
+        asked = frozenset(self.known.namespaces())
+        if len(asked) > NAMESPACES_MAX:
+            text = (
+                f"no right to {verb} {resource.plural} everywhere, and too many namespaces to ask for each: name some"
+            )
+            raise AnswerError(Code.FORBIDDEN, text)
+        kept = self.sums.get((key, verb, resource.qualified))
+        if kept is not None and kept[0] == asked and self._monotonic() < kept[2]:
+            return kept[1]
+        actions = [_action(verb, resource, each) for each in sorted(asked)]
+        began_s, known_s = self._monotonic(), [self.decisions.holds_until_s((key, action)) for action in actions]
+        found = await self.among(key, user, actions)
+        allowed = frozenset(action.namespace for action, may in zip(actions, found, strict=True) if may)
+        # A decision that was known may have been replaced while others were waited for: what was used counts.
+        until_s = min((self.decisions.holds_until_s((key, action)) for action in actions), default=float("-inf"))
+        until_s = min([until_s, *(each if each > began_s else began_s + REFUSAL_HOLDS_S for each in known_s)])
+        self.sums[key, verb, resource.qualified] = (asked, allowed, until_s)
+        self.sums.move_to_end((key, verb, resource.qualified))
+        if len(self.sums) > SUMS_MAX:
+            self.sums.popitem(last=False)
+        return allowed
 
     async def may(self, key: bytes, user: User, action: Action | PathAction) -> bool:
         """Whether ``user``, whose ``user_key`` is ``key``, may do this. Raises ``AnswerError``."""
@@ -125,19 +156,21 @@ class UserRights:
             return EVERYTHING
         if not resource.namespaced:
             raise _forbidden(verb, resource, "")
-        asked = sorted(self._permissions.known.namespaces() if named is None else named)
+        if named is None:
+            allowed = await self._permissions.allowed(self.key, self._user, verb, resource)
+            if not allowed:
+                raise AnswerError(Code.FORBIDDEN, f"no right to {verb} {resource.plural} in any namespace")
+            return Scope(namespaces=allowed)
+        asked = sorted(named)
         if len(asked) > NAMESPACES_MAX:
-            text = (
-                f"no right to {verb} {resource.plural} everywhere, and too many namespaces to ask for each: name some"
+            raise AnswerError(
+                Code.FORBIDDEN, f"no right to {verb} {resource.plural} everywhere, and too many are named"
             )
-            raise AnswerError(Code.FORBIDDEN, text)
         found = await self._permissions.among(self.key, self._user, [_action(verb, resource, each) for each in asked])
-        allowed = frozenset(each for each, is_allowed in zip(asked, found, strict=True) if is_allowed)
-        if named is not None and allowed != named:
-            raise _forbidden(verb, resource, min(named - allowed))
-        if named is None and not allowed:
-            raise AnswerError(Code.FORBIDDEN, f"no right to {verb} {resource.plural} in any namespace")
-        return Scope(namespaces=allowed)
+        for each, is_allowed in zip(asked, found, strict=True):
+            if not is_allowed:
+                raise _forbidden(verb, resource, each)
+        return Scope(namespaces=named)
 
 
 def _action(verb: str, resource: Resource, namespace: str = "", name: str = "") -> Action:

@@ -49,6 +49,7 @@ class Secured:
         """As if ten seconds had passed."""
         self.callers.tokens.decisions._kept.clear()
         self.callers.permissions.decisions._kept.clear()
+        self.callers.permissions.sums.clear()
 
     async def ask(self, query: str, token: str = "ann-token", **headers: str) -> tuple[int, dict[str, Any]]:
         sent = {"Authorization": f"Bearer {token}", **headers} if token else headers

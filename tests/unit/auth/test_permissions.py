@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 
@@ -195,3 +196,28 @@ async def test_paths_that_are_no_resource_have_rights_too() -> None:
     assert await cluster.rights().may_read("/metrics")
     assert not await cluster.rights().may_read("/logs")
     assert not await cluster.rights("bob").may_read("/metrics")
+
+
+async def test_a_scope_is_put_together_once_as_long_as_each_of_its_decisions_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(ann={("list", "pods", "a")})
+    rights, sums = cluster.rights(), []
+    plainly = cluster.permissions.among
+
+    async def among(*arguments: Any) -> list[bool]:
+        sums.append(1)
+        return await plainly(*arguments)
+
+    monkeypatch.setattr(cluster.permissions, "among", among)
+    for _ in range(3):
+        assert await rights.list_scope(PODS) == Scope(namespaces=frozenset({"a"}))
+    assert len(sums) == 1
+    cluster.held = ("a", "b", "c", "d")
+    cluster.grants["ann"].add(("list", "pods", "d"))
+    assert await rights.list_scope(PODS) == Scope(namespaces=frozenset({"a", "d"}))
+    assert await cluster.rights("bob").list_scope(PODS, frozenset()) == Scope(namespaces=frozenset())
+    assert len(sums) == 3
+    cluster.clock.now_s += permissions.REFUSAL_HOLDS_S
+    cluster.grants["ann"].add(("list", "pods", "b"))
+    assert await rights.list_scope(PODS) == Scope(namespaces=frozenset({"a", "b", "d"}))
