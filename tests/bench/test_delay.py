@@ -21,6 +21,7 @@ import pytest
 from krm import resources
 from tests.bench import replay, stack
 from tests.bench.replay import Replay, Sample
+from tests.bench.report import Report
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
@@ -28,6 +29,7 @@ RUNS = int(os.environ.get("KRM_TEST_RUNS", "5"))
 SECONDS = float(os.environ.get("KRM_TEST_SECONDS", "5"))
 PODS = int(os.environ.get("KRM_TEST_PODS", "10000"))
 SAMPLES_PER_S = 40
+GROUP = "From a change to the answer"
 ALL = tuple(resources.RESOURCES)
 LARGE = "{ pods { nodes { metadata { name namespace labels } spec { nodeName } status { phase podIP } } } }"
 
@@ -42,7 +44,7 @@ LARGE = "{ pods { nodes { metadata { name namespace labels } spec { nodeName } s
     ],
 )
 async def test_delay_from_event_to_answer(
-    tmp_path: Path, rate: int, plurals: tuple[str, ...], large: bool, most_ms: float
+    tmp_path: Path, report: Report, rate: int, plurals: tuple[str, ...], large: bool, most_ms: float
 ) -> None:
     with (
         replay.running(tmp_path, pods=PODS) as replaying,
@@ -53,12 +55,11 @@ async def test_delay_from_event_to_answer(
                 await measured(replaying, session, url, rate, plurals)  # the first is to warm up
                 delays = [await measured(replaying, session, url, rate, plurals) for _ in range(RUNS)]
             empty = [await empty_loop(replaying, session, url) for _ in range(RUNS)]
-    title = f"{rate} events/s over {len(plurals)} kinds, {PODS} pods{', beside large queries' if large else ''}"
-    print(f"\nevent to answer at {title} (ms, median of {RUNS} runs)")
-    for name, runs in (("changed", delays), ("empty loop", empty)):
-        p50, p99 = (statistics.median(quantile(run, q) for run in runs) for q in (0.5, 0.99))
-        print(f"  {name:10}  p50 {p50:6.1f}  p99 {p99:6.1f}  samples a run {len(runs[0])}")
-    print(f"  at most {most_ms:.0f} ms are wanted")
+    where = f"{rate:,} events/s over {len(plurals)} kind{'s' if plurals[1:] else ''}{', beside large queries' * large}"
+    for q, most in ((0.5, None), (0.99, most_ms)):
+        late, alone = (statistics.median(quantile(run, q) for run in runs) for runs in (delays, empty))
+        report.figure(GROUP, f"{where}: p{q * 100:g}", PODS, late, "ms", most=most)
+        report.figure(GROUP, f"{where}: p{q * 100:g} of the empty loop", PODS, alone, "ms")
 
 
 def quantile(values: list[float], q: float) -> float:
