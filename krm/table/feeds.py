@@ -59,7 +59,8 @@ class Feed:
         """What waits (``RESYNC`` if that was lost), after at most ``timeout_s``; an empty list if there was nothing."""
         if not self._news.is_set():
             try:
-                await asyncio.wait_for(self._news.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):  # wait_for would make a task each time
+                    await self._news.wait()
             except TimeoutError:
                 return []
         self._news.clear()
