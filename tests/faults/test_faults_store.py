@@ -52,14 +52,14 @@ async def test_f20(figures: Figures, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pods", [300, 10_000])
 async def test_f21(figures: Figures, tmp_path: Path, pods: int) -> None:
     figures.name("F21", "Redis killed, comes back empty")
-    async with lab.running(tmp_path, figures, pods=pods, interval_s=30.0) as it:
+    async with lab.running(tmp_path, figures, pods=pods, interval_s=30.0, KRM_LIST_PAGE_SIZE="500") as it:
         for _ in range(scaled(3, 20)):
             it.redis.end()
             it.churn(20)
             await asyncio.sleep(1)
             await it.redis.start()
             it.judge.state = ""
-            took_s = await it.heals()
+            took_s = await it.heals(deadline_s=120)
             figures.note(**{f"whole_after_s_at_{pods}": took_s})
 
 
