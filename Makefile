@@ -59,8 +59,8 @@ coverage: dev
 		$(wildcard tests/integration/store) --cov --cov-report=term-missing:skip-covered
 
 .PHONY: bench
-bench: dev ## side-by-side benchmarks as a table of ratios
-	$(BIN)/python -m pytest -q -s -m bench tests/bench $(ARGS)
+bench: dev ## side-by-side benchmarks as a table of ratios, written to docs/benchmarks.md with a plot
+	KRM_BENCH_DOCS=1 $(BIN)/python -m pytest -q -s -n 0 -m bench tests/bench $(ARGS)
 
 .PHONY: faults
 faults: dev ## faults, load and fuzzing, an hour at most; FAULTS_SCALE=full is the long one

@@ -32,6 +32,8 @@ class Line:
     size: int
     """Objects of the cluster."""
     ours: str
+    number: float
+    """The same as a number: seconds, or in the unit of the figure."""
     other: str = ""
     """What it was held against."""
     theirs: str = ""
@@ -58,6 +60,7 @@ class Report:
                 what=what,
                 size=size,
                 ours=seconds(ours_s),
+                number=ours_s,
                 other=other,
                 theirs=seconds(theirs_s),
                 ratio=ratio,
@@ -78,6 +81,7 @@ class Report:
                 what=what,
                 size=size,
                 ours=seconds(ours_s),
+                number=ours_s,
                 other=other,
                 theirs=seconds(limit_s),
                 ratio=ratio,
@@ -97,7 +101,9 @@ class Report:
         elif least is not None:
             must, is_met = f"≥ {least:g} {unit}", value >= least
         shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-        self._add(Line(group=group, what=what, size=size, ours=f"{shown} {unit}", must=must, is_met=is_met))
+        self._add(
+            Line(group=group, what=what, size=size, ours=f"{shown} {unit}", number=value, must=must, is_met=is_met)
+        )
 
     def _add(self, line: Line) -> None:
         self.lines.append(line)
@@ -137,7 +143,31 @@ def page(lines: Sequence[Line]) -> str:
             "|---|---:|---:|---|---:|---:|---|---|",
         ]
         out += [f"| {' | '.join(_cells(line))} |" for line in lines if line.group == group]
-    return "\n".join(out) + "\n"
+    return "\n".join([*out, *_growth(lines)]) + "\n"
+
+
+def _growth(lines: Sequence[Line]) -> list[str]:
+    """What was measured at several sizes, for each object."""
+    found: dict[tuple[str, str], dict[int, Line]] = {}
+    for line in lines:
+        found.setdefault((line.group, line.what), {}).setdefault(line.size, line)
+    sizes = sorted({size for each in found.values() if len(each) > 1 for size in each})
+    if not sizes:
+        return []
+    out = ["", "## Growth", "", "What KRM takes for each object, at several sizes: it must stay flat.", ""]
+    out += [f"| what | {' | '.join(f'{size:,}' for size in sizes)} |", "|---|" + "---:|" * len(sizes)]
+    for (group, what), each in found.items():
+        if len(each) > 1:
+            shown = (_for_each(each[size]) if size in each else "" for size in sizes)
+            out.append(f"| {group}: {what} | {' | '.join(shown)} |")
+    return out
+
+
+def _for_each(line: Line) -> str:
+    if line.theirs:
+        return seconds(line.number / line.size)
+    unit = line.ours.partition(" ")[2]
+    return f"{line.number * 1024 / line.size:.3g} KiB" if unit == "MiB" else line.ours
 
 
 def surroundings() -> list[str]:

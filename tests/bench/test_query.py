@@ -44,11 +44,22 @@ def best(work: Callable[[], Any], runs: int = 3) -> float:
 
 def asked(by: Engine, source: Source, query: str, *, compiled: bool = True) -> tuple[Answer, float]:
     """The answer, and the processor time that it took."""
-    start = time.process_time()
-    answer = asyncio.run(by.answer(Request(query=query), Context(source=source, is_compiled=compiled)))
-    took = time.process_time() - start
-    assert not answer.codes, answer.codes
-    return answer, took
+    found: list[Answer] = []
+
+    async def ask() -> float:
+        start = time.process_time()
+        found.append(await by.answer(Request(query=query), Context(source=source, is_compiled=compiled)))
+        return time.process_time() - start
+
+    # The answer is not what the coroutine returns: asyncio.run makes a text of that, whatever its size.
+    took = asyncio.run(ask())
+    assert not found[0].codes, found[0].codes
+    return found[0], took
+
+
+def least(by: Engine, source: Source, query: str, runs: int) -> float:
+    """The least processor time of some answers."""
+    return min(asked(by, source, query)[1] for _ in range(runs))
 
 
 def engine() -> Engine:
@@ -66,7 +77,7 @@ def test_plain_fields(report: Report, pods: int) -> None:
     ):
         by = engine()
         answer, first = asked(by, source, query)
-        again = best(lambda by=by, query=query: asked(by, source, query), 5)  # type: ignore[misc]
+        again = least(by, source, query, 5)
         rows = orjson.loads(answer.body)
         limit = best(lambda rows=rows: orjson.dumps(rows), 5)  # type: ignore[misc]
         assert orjson.dumps(rows) == answer.body
@@ -81,7 +92,7 @@ def test_plain_fields(report: Report, pods: int) -> None:
         del rows
     whole, _ = asked(engine(), source, queries.WHOLE)
     by = engine()
-    took = best(lambda: asked(by, source, queries.WHOLE))
+    took = least(by, source, queries.WHOLE, 3)
     body = bytearray(whole.body)
     assert len(orjson.loads(body)["data"]["pods"]["nodes"]) == pods
     report.within(GROUP, "whole objects", pods, took, "copy of the bytes in memory", best(lambda: bytes(body)))

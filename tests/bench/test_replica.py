@@ -1,0 +1,40 @@
+"""A replica's start out of Redis, its memory, and the pauses of the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import httpx2 as httpx
+import pytest
+
+from tests.bench import serving
+from tests.bench.cluster import Source, stored
+from tests.bench.report import Report
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+GROUP = "A replica of the API"
+
+
+@pytest.mark.parametrize("pods", [1_000, 10_000, 100_000])
+def test_start_and_memory(report: Report, pods: int) -> None:
+    with serving.filled_redis(pods) as redis_url, serving.api(redis_url) as krm:
+        answer = httpx.post(f"{krm.url}/graphql", json={"query": "{ pods { totalCount } }"}, timeout=60)
+        assert answer.json() == {"data": {"pods": {"totalCount": pods}}}
+        is_large = pods == 100_000
+        report.figure(GROUP, "ready out of Redis", pods, krm.ready_s, "s after its start", most=6 if is_large else None)
+        report.figure(GROUP, "processor time until then", pods, krm.processor_s(), "s")
+        report.figure(GROUP, "resident memory", pods, krm.memory_mib(), "MiB", most=700 if is_large else None)
+    size = sum(map(len, stored(pods).records)) / pods
+    report.figure(GROUP, "stored record of a pod", pods, size, "bytes")
+
+
+def test_garbage_collection(report: Report) -> None:
+    pods = 50_000
+    source = Source(pods)
+    stored.cache_clear()
+    gc.collect()
+    started = time.process_time()
+    gc.collect()
+    report.figure(GROUP, "full garbage collection", pods, (time.process_time() - started) * 1e3, "ms", most=150)
+    assert len(source.pods()) == pods
