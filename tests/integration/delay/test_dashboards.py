@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -24,30 +23,14 @@ from krm.store.connect import Store
 from krm.store.head import DelaySum, WorkerStatus
 from krm.store.reading import TableStore
 from krm.workers import collector as collectors
+from tests.integration.delay.asking import INTERVAL_S, chosen
 from tests.integration.delay.collecting import sample
 from tests.integration.delay.conftest import Database, served
 from tests.integration.store.samples import table_head
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-INTERVAL_S: Final = 600
 KINDS: Final = (resources.PODS, resources.SERVICES)
 Key = tuple[Any, ...]
-
-
-def chosen(query: str, *, cluster: str = "c", resource: str = ".*") -> str:
-    """The query as Chronograf sends it: bare values in regular expressions, else as their sort wants them."""
-    now = time.time_ns()
-    words = {
-        ":upperDashboardTime:": f"{now + 10**9}",
-        ":dashboardTime:": f"{now - 6 * 3600 * 10**9}",
-        ":interval:": f"{INTERVAL_S}s",
-        ":cluster:": cluster,
-        ":resource:": resource,
-    }
-    for name, value in words.items():
-        query = query.replace(name, value)
-    assert not re.search(r":[a-zA-Z]+:", query), query
-    return query
 
 
 @pytest.fixture
