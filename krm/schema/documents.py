@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from graphql import (
     DocumentNode,
+    ExecutableDefinitionNode,
+    ExecutableDefinitionsRule,
     FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
@@ -82,6 +84,9 @@ class Documents:
             return kept
         limits.check(text, self._bounds)
         document = Document(self._parse(text))
+        if not all(isinstance(definition, ExecutableDefinitionNode) for definition in document.node.definitions):
+            # Its selections were not counted for certain: the one rule that refuses it is all that it may cost.
+            raise Invalid(validate(self._schema, document.node, (ExecutableDefinitionsRule,), MAX_ERRORS))
         errors = validate(self._schema, document.node, self._rules, MAX_ERRORS, self._hides, False)
         errors = errors or conflicts(document.node)
         if errors:

@@ -7,21 +7,14 @@ with every fragment looked at once. What is not GraphQL at all is left for the p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from krm.errors import AnswerError, Code
+from krm.schema import lexer
 
-_TOKEN: Final = re.compile(
-    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?'
-    r'|"(?:[^"\\\n]|\\.)*+"?'
-    r"|#[^\n\r]*+"
-    r"|\.\.\.|[_A-Za-z][_0-9A-Za-z]*+|-?[0-9][0-9.eE+\-]*+|[!$&()@:=\[\]{}|]",
-    re.DOTALL,
-)
 _NAME_START: Final = frozenset("_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _MAX_NESTED_VALUES: Final = 64
 _MAX_DEFINITIONS: Final = 50
@@ -32,6 +25,7 @@ class Limits:
     """Bounds of one query document."""
 
     tokens: int = 10_000
+    """Comments count: the parser keeps them too."""
     depth: int = 20
     """Of selection sets inside each other, fragments expanded."""
     aliases: int = 100
@@ -70,10 +64,10 @@ def too_complex(what: str, allowed: int, setting: str = "") -> AnswerError:
 
 def check(text: str, limits: Limits) -> None:
     """Raises ``AnswerError``: QUERY_TOO_COMPLEX, or GRAPHQL_VALIDATION for fragments that contain themselves."""
-    words = (found[0] for found in _TOKEN.finditer(text))
-    tokens = list(islice((word for word in words if word[0] != "#"), limits.tokens + 1))
-    if len(tokens) > limits.tokens:
+    read = list(islice(lexer.tokens(text), limits.tokens + 1))
+    if len(read) > limits.tokens:
         raise too_complex("tokens", limits.tokens, "KRM_MAX_TOKENS")
+    tokens = [token for token in read if token[0] != "#"]
     if tokens.count("@") > limits.directives:
         raise too_complex("directives", limits.directives)
     if tokens.count("__schema") + tokens.count("__type") > limits.introspections:
@@ -106,6 +100,8 @@ class _Scanner:
 
     def _definition(self) -> _Definition:
         name = None
+        if self._peek()[0] == '"':
+            self.at += 1  # its description
         if self._peek() == "fragment" and self.at + 1 < len(self.tokens):
             name = self.tokens[self.at + 1]
         while self._peek() != "{":

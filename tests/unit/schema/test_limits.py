@@ -23,9 +23,9 @@ BOUND_S = 0.05
 def cheap() -> Iterator[None]:
     gc.disable()  # a collection of the whole test run's heap is not the document's cost
     try:
-        before = time.process_time()
+        before = time.thread_time()
         yield
-        assert time.process_time() - before < BOUND_S
+        assert time.thread_time() - before < BOUND_S
     finally:
         gc.enable()
 
@@ -54,14 +54,21 @@ HOSTILE = {
     + "fragment F on Query {"
     + " ".join(f"f{i}" for i in range(2_000))
     + "}",
+    "10,001 comments": "#\n" * 10_001 + "{ a }",
+    "comments without end": " #,\n" * 60_000,
+    "block strings without end": '"' * 200_000,
+    "1,000 levels and then no token": "{ a " * 1_000 + ";",
     "many definitions": "".join(f"query Q{i} {{ a }} " for i in range(300)),
 }
+
+
+DOCUMENTS = Documents(build.default()._schema, Limits())
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_documents_are_refused_cheaply(text: str) -> None:
     with cheap(), pytest.raises(AnswerError) as refused:
-        limits.check(text, Limits())
+        DOCUMENTS.get(text)
     assert refused.value.code == Code.QUERY_TOO_COMPLEX
 
 
