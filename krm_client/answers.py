@@ -67,8 +67,17 @@ _decode_anything = msgspec.json.Decoder(_Anything).decode
 _decode_plain = msgspec.json.Decoder(_Plain).decode
 
 
+_MANY = 50_000
+"""New objects from which on a look through all of them, which finds nothing, is worth avoiding."""
+
+
 class _Collector:
-    """Holds Python's garbage collector off while many objects are made, and on again after the last such decode."""
+    """Holds Python's garbage collector off while many objects are made, and on again after the last such decode.
+
+    What was made is an answer that somebody will hold. Were it left as it is, the next allocation would have the
+    collector look through all of it, and twice more before it counts as old; so it becomes old at once, as long as the
+    program has no frozen objects of its own, which that would thaw.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -88,6 +97,9 @@ class _Collector:
             with self._lock:
                 self._holders -= 1
                 if self._holders == 0 and self._was_on:
+                    if gc.get_count()[0] > _MANY and not gc.get_freeze_count():
+                        gc.freeze()
+                        gc.unfreeze()
                     gc.enable()
 
 

@@ -63,15 +63,18 @@ def connection_of(answer: Answer, field: str, node: Any) -> Any:
 def whole_items(answer: Answer, kind: ClientResource, *, eager: bool) -> tuple[Any, list[Any]]:
     """Whole objects, decoded in one pass; one by one if any does not fit its model's types."""
     shape = objects.shape_of_items(kind.model, eager=eager)
-    try:
-        connection = connection_of(answer, kind.list_field, node(shape.struct))
-    except errors.KrmSchemaMismatch as mismatch:
-        if answer.status != 200:
-            raise
-        connection = _by_item(answer, kind, mismatch)
-        return connection, [objects.from_json(shape, node.object) for node in connection.nodes]
-    make = shape.make
-    return connection, [make(node.object) for node in connection.nodes]
+    with answers.collector.paused():
+        try:
+            connection = connection_of(answer, kind.list_field, node(shape.struct))
+        except errors.KrmSchemaMismatch as mismatch:
+            if answer.status != 200:
+                raise
+            connection = _by_item(answer, kind, mismatch)
+            return connection, [objects.from_json(shape, node.object) for node in connection.nodes]
+        make, nodes = shape.make, connection.nodes
+        nodes.reverse()
+        # What was decoded of one object goes before the next one is made, which finds its memory still in the cache.
+        return connection, [make(nodes.pop().object) for _ in range(len(nodes))]
 
 
 def _by_item(answer: Answer, kind: ClientResource, mismatch: Exception) -> Any:

@@ -9,6 +9,7 @@ deserialiser, which is the fallback for all that the fast path does not expect. 
 
 from __future__ import annotations
 
+import abc
 import functools
 import json
 import re
@@ -157,8 +158,8 @@ def parser_of_times(cls: type[Any]) -> Callable[[str], datetime]:
 def _pydantic_time() -> Callable[[str], datetime]:
     from pydantic import TypeAdapter
 
-    parse: Callable[[str], datetime] = TypeAdapter(datetime).validate_python
-    return parse
+    # Objects that are made together have their times in common: a pod's conditions, the pods of a deployment.
+    return functools.lru_cache(maxsize=1024)(TypeAdapter(datetime).validate_python)
 
 
 def _legacy_time(text: str) -> datetime:
@@ -210,27 +211,32 @@ class Memory:
 
     def constructor(self) -> Callable[[dict[str, Any]], Any]:
         """`construct` for very many objects: without a call below it, and the dictionary has what `around` says."""
-        new, cls, put = object.__new__, self.cls, self.put
+        new, cls = object.__new__, self.cls
 
         def legacy(whole: dict[str, Any]) -> Any:
             instance = new(cls)
-            put(instance, whole)
+            instance.__dict__ = whole
             return instance
 
         if not self.is_pydantic:
             return legacy
-        copy_all = self._all_set.copy
-        put_set, put_extra, put_private = self._put_set, self._put_extra, self._put_private
+        copy_all, blank = self._all_set.copy, self._blank()
 
         def pydantic(whole: dict[str, Any]) -> Any:
-            instance = new(cls)
-            put_set(instance, copy_all())
-            put_extra(instance, None)
-            put_private(instance, None)
-            put(instance, whole)
+            instance = new(blank)
+            instance.__pydantic_fields_set__ = copy_all()
+            instance.__pydantic_extra__ = instance.__pydantic_private__ = None
+            instance.__dict__ = whole
+            instance.__class__ = cls
             return instance
 
         return pydantic
+
+    def _blank(self) -> type[Any]:
+        """A class like the official one, but with the interpreter's own assignment, which costs next to nothing."""
+        body = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+        made: type[Any] = abc.ABCMeta.__new__(type(self.cls), self.cls.__name__, (self.cls,), body)
+        return made
 
     def around(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a finished object's dictionary holds before and after its fields."""

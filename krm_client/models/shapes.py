@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from msgspec import Raw
@@ -41,17 +41,28 @@ class Shape:
         self._deep = deep
         self._parse_time = generations.parser_of_times(self.official)
         plans = {field.store: self._read_as(field) for field in self.fields}
-        self.struct: Any = msgspec.defstruct(
-            f"{name}Struct",
-            [(store, declared, None) for store, (declared, _) in plans.items()],
-            rename={field.store: _NEVER * (field.wire in leave_out) + field.wire for field in self.fields},
-            namespace={"krm_shape": self},
-            gc=False,
-        )
+        types = {store: declared for store, (declared, _) in plans.items()}
+        self.struct: Any = self._present_of(types, leave_out) if deep else self._struct_of(types, leave_out)
+        """What its JSON is decoded as."""
         self.converters: dict[str, Convert | None] = {store: convert for store, (_, convert) in plans.items()}
         """By store: what makes the official value of a struct's value that is not None; None where it is that value."""
         self.nested: list[str] = [store for store, convert in self.converters.items() if convert is not None]
         self.make: Convert = maker(self)
+
+    def _struct_of(self, types: dict[str, Any], leave_out: frozenset[str]) -> Any:
+        """A struct with a place for every field, by its store, with this shape as its ``krm_shape``."""
+        return msgspec.defstruct(
+            f"{self.name}Struct",
+            [(store, declared, None) for store, declared in types.items()],
+            rename={field.store: _NEVER * (field.wire in leave_out) + field.wire for field in self.fields},
+            namespace={"krm_shape": self},
+            gc=False,
+        )
+
+    def _present_of(self, types: dict[str, Any], leave_out: frozenset[str]) -> Any:
+        """A dictionary of the fields that are there, by their wire names: most fields of most objects are not."""
+        fields = {self.wires[store]: declared for store, declared in types.items()}
+        return _typed_dict(self.name, {wire: fields[wire] for wire in fields if wire not in leave_out})
 
     def _read_as(self, field: Field) -> tuple[Any, Convert | None]:
         """The struct's type for a field, and the converter of its values."""
@@ -118,6 +129,12 @@ class Shape:
         if kind.form == "list":
             return many[inner] | None, None if finish is None else _each(finish)
         return many[str, inner] | None, None if finish is None else _each_value(finish)
+
+
+def _typed_dict(name: str, fields: dict[str, Any]) -> Any:
+    """``TypedDict`` in a form that mypy does not take for a declaration."""
+    factory: Any = TypedDict
+    return factory(name, fields, total=False)
 
 
 class _RefersToItselfError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException, ApiTypeError, ApiValueError
 
 import krm_client
-from krm_client import AsyncKrmClient, KrmClient, KrmUsageError, State, fields_of
+from krm_client import AsyncKrmClient, KrmClient, KrmUsageError, State, answers, fields_of
 from krm_client.facade import FACADES, specs_of
 from krm_client.registry import RESOURCES
 from tests.unit.client import canned
@@ -246,6 +247,28 @@ def test_eager_client_gives_finished_objects(server: canned.Server) -> None:
         (item,) = krm.core_v1.list_namespaced_pod("default").items
     assert type(item) is k8s.V1Pod
     assert type(vars(item).get("spec") or vars(item)["_spec"]) is k8s.V1PodSpec
+
+
+def test_large_answer_becomes_old_at_once_unless_that_would_thaw_the_program_s_frozen_objects(
+    server: canned.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "_MANY", -1)
+    second = {**POD, "metadata": {**POD["metadata"], "name": "web-1"}}
+    with KrmClient(server.url, eager=True, env={}) as krm:
+        server.answer(canned.listing("pods", [POD, second]))
+        items: list[Any] = krm.core_v1.list_namespaced_pod("default").items
+        old = {id(one) for one in gc.get_objects(generation=2)}
+        assert [item.metadata.name for item in items] == ["web-0", "web-1"]
+        assert all(id(item) in old for item in items)
+        gc.freeze()
+        try:
+            frozen = gc.get_freeze_count()
+            server.answer(canned.listing("pods", [POD]))
+            krm.core_v1.list_namespaced_pod("default")
+            assert gc.get_freeze_count() > 0.9 * frozen
+        finally:
+            gc.unfreeze()
+    assert gc.isenabled()
 
 
 def test_query_gives_data(server: canned.Server, krm: Any) -> None:
