@@ -79,7 +79,9 @@ async def emptied(table: TableStore) -> WorkerStatus:
     async def empty() -> WorkerStatus | None:
         left = await table.store.client.xlen(table.keys.delays)
         status = (await table.statuses()).get("collector")
-        return status if not left and status is not None and status.written + status.rejected else None
+        if left or status is None or status.waiting:  # a status may be older than what is left
+            return None
+        return status if status.written + status.rejected else None
 
     found = await wait_until(empty, 30, "all samples are settled")
     assert found is not None

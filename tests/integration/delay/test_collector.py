@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -21,11 +22,19 @@ from krm.store.connect import open_store
 from krm.store.reading import TableStore
 from krm.store.writing import EventWriter
 from krm.workers import collector as collectors
+from krm.workers import runner
 from tests import servers
 from tests.integration.delay.collecting import Scripted, collecting, emptied, sample, told, write
 from tests.integration.delay.conftest import Database, served
 
 pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collectors tell of themselves twenty times a second: tests read what they tell."""
+    monkeypatch.setattr(runner, "BEAT_S", 0.05)
+
 
 COUNT = 'SELECT count("uid") AS n FROM "stream_delay"'
 
@@ -127,10 +136,20 @@ async def test_a_refusal_is_told_and_costs_no_sample(how: str, table: TableStore
     answer, word = REFUSALS[how]
     influx = Scripted(answer if isinstance(answer, str) else copied(answer))
     await write(streamer, [sample("a"), sample("b")])
-    async with served(influx.application()) as url, collecting(table, url, timeout_s=1.0):
+    heard = asyncio.Event()
+    timeout_s = 0.3 if how == "hang" else 10.0
+    async with served(influx.application()) as url, collecting(table, url, timeout_s=timeout_s) as collector:
+
+        async def until_heard(delay_s: float) -> None:
+            assert delay_s > 0
+            await collector._beat()
+            await heard.wait()
+
+        collector._linger = until_heard  # type: ignore[method-assign]
         status = await told(table, word)
         assert status.reason is not None
         assert status.reason.isprintable()
+        heard.set()
         done = await emptied(table)
     assert (done.written, done.rejected) == (2, 0)
     assert set(influx.lines) == set(influx.lines[-2:])  # written again as it was, where it may have been written
