@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from krm_client import answers, errors
 from krm_client.answers import Answer
-from krm_client.documents import Document, FrameQuery
+from krm_client.documents import Document, RouteQuery
 from krm_client.errors import KrmConnectError, KrmTlsError
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Timeouts:
 class Send:
     """Ask this and give back the answer."""
 
-    document: Document | FrameQuery
+    document: Document | RouteQuery
     timeouts: Timeouts
 
 
@@ -68,7 +68,7 @@ class Policy:
         return self if timeouts is None else replace(self, timeouts=timeouts)
 
 
-def exchange(document: Document | FrameQuery, policy: Policy) -> Call[Answer]:
+def exchange(document: Document | RouteQuery, policy: Policy) -> Call[Answer]:
     """One question and its answer, whatever its status.
 
     Repeats after a connection that failed and after an answer that says "later", at most ``retries`` times and

@@ -59,24 +59,22 @@ class Document:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameQuery:
-    """A list as an Arrow stream: not GraphQL, but the same arguments in an address."""
+class RouteQuery:
+    """What a route beside GraphQL is asked: an address below KRM's, and the form that is wanted."""
 
-    resource: ClientResource
-    parameters: tuple[tuple[str, str], ...]
+    path: str
+    accept: str
+    parameters: tuple[tuple[str, str], ...] = ()
     text: str = ""
     variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    @property
-    def path(self) -> str:
-        return f"/frames/{self.resource.plural}"
 
-
+_ARROW = "application/vnd.apache.arrow.stream"
 _AS_JSON = ("where", "orderBy")
 
 
-def frame_query(resource: ClientResource, arguments: Mapping[str, Any], columns: Sequence[str] | None) -> FrameQuery:
-    """Ask for a list's columns; for the kind's own ones where there are none."""
+def frame_query(resource: ClientResource, arguments: Mapping[str, Any], columns: Sequence[str] | None) -> RouteQuery:
+    """A list as an Arrow stream, by the arguments of GraphQL: the columns named, or the kind's own."""
     parameters = [("columns", column) for column in columns or ()]
     for name, value in arguments.items():
         if value is None:
@@ -89,7 +87,8 @@ def frame_query(resource: ClientResource, arguments: Mapping[str, Any], columns:
             parameters.append((name, str(value)))
     shown = urlencode(parameters, safe="[]*'")
     text = f"GET /frames/{resource.plural}" + (f"?{shown}" if shown else "")
-    return FrameQuery(resource=resource, parameters=tuple(parameters), text=text)
+    path = f"/frames/{resource.plural}"
+    return RouteQuery(path=path, accept=_ARROW, parameters=tuple(parameters), text=text)
 
 
 def list_document(resource: ClientResource, arguments: Mapping[str, Any], nodes: str = "object") -> Document:

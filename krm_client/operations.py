@@ -17,7 +17,7 @@ from krm_client import answers, call_arguments, documents, envelopes, errors, re
 from krm_client.answers import Answer
 from krm_client.call_arguments import FrameArguments, ListArguments, WatchArguments
 from krm_client.calls import Call, Policy, Timeouts, exchange
-from krm_client.documents import Document, FrameQuery
+from krm_client.documents import Document, RouteQuery
 from krm_client.freshness import Freshness
 from krm_client.models import lazy, objects
 from krm_client.registry import ClientResource
@@ -40,7 +40,7 @@ _MAX_PAGES = 100_000
 class Operation(Generic[T]):
     """One call: what is sent first, and the generator that sees it through."""
 
-    document: Document | FrameQuery
+    document: Document | RouteQuery
     start: Callable[[], Call[T]]
 
 

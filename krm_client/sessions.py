@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from krm_client.answers import Answer
 from krm_client.calls import Call, Pause, Send
-from krm_client.documents import FrameQuery
+from krm_client.documents import RouteQuery
 from krm_client.errors import KrmError, KrmUsageError
 from krm_client.settings import ClientSettings
 
@@ -64,7 +64,7 @@ class BlockingDriver:
         from krm_client import transports
 
         session = self._current()
-        if isinstance(step.document, FrameQuery):
+        if isinstance(step.document, RouteQuery):
             return self._fetch(step, step.document, session)
         request = transports.request_of(step.document)
         options = transports.request_options(self._settings, step)
@@ -76,13 +76,13 @@ class BlockingDriver:
         answer: Answer = result.data["answer"]
         return answer
 
-    def _fetch(self, step: Send, query: FrameQuery, session: SyncClientSession) -> Answer:
+    def _fetch(self, step: Send, query: RouteQuery, session: SyncClientSession) -> Answer:
         from krm_client import transports
 
         transport = session.transport
         assert isinstance(transport, transports.BlockingTransport)
         try:
-            return transport.fetch(*transports.frame_request(self._settings, step, query))
+            return transport.fetch(*transports.route_request(self._settings, step, query))
         except transports.FAILURES as cause:
             raise transports.error_of(cause, self._settings) from cause
 
@@ -155,7 +155,7 @@ class AwaitedDriver:
         from krm_client import transports
 
         session = await self._current()
-        if isinstance(step.document, FrameQuery):
+        if isinstance(step.document, RouteQuery):
             return await self._fetch(step, step.document, session)
         request = transports.request_of(step.document)
         options = transports.request_options(self._settings, step)
@@ -167,13 +167,13 @@ class AwaitedDriver:
         answer: Answer = result.data["answer"]
         return answer
 
-    async def _fetch(self, step: Send, query: FrameQuery, session: AsyncClientSession) -> Answer:
+    async def _fetch(self, step: Send, query: RouteQuery, session: AsyncClientSession) -> Answer:
         from krm_client import transports
 
         transport = session.transport
         assert isinstance(transport, transports.AwaitedTransport)
         try:
-            return await transport.fetch(*transports.frame_request(self._settings, step, query))
+            return await transport.fetch(*transports.route_request(self._settings, step, query))
         except transports.FAILURES as cause:
             raise transports.error_of(cause, self._settings) from cause
 

@@ -19,7 +19,7 @@ from graphql import ExecutionResult, GraphQLError
 from krm_client import errors
 from krm_client.answers import Answer
 from krm_client.calls import Send, Timeouts
-from krm_client.documents import Document, FrameQuery
+from krm_client.documents import Document, RouteQuery
 from krm_client.errors import KrmConnectError, KrmError, KrmTlsError
 from krm_client.settings import ClientSettings
 
@@ -156,11 +156,11 @@ def transport_options(settings: ClientSettings) -> dict[str, Any]:
     return options
 
 
-def frame_request(settings: ClientSettings, send: Send, query: FrameQuery) -> tuple[str, Parameters, dict[str, Any]]:
+def route_request(settings: ClientSettings, send: Send, query: RouteQuery) -> tuple[str, Parameters, dict[str, Any]]:
     """What a transport's ``fetch`` takes."""
     options = request_options(settings, send)
     # The connection's own say that JSON is sent and wanted.
-    options["headers"]["accept"] = "application/vnd.apache.arrow.stream"
+    options["headers"]["accept"] = query.accept
     return settings.url.removesuffix("/graphql") + query.path, query.parameters, options
 
 

@@ -16,6 +16,8 @@ from krm.errors import ConfigError, KrmError
 
 _NO_LIMIT_S: Final = 86_400.0
 """What ``--timeout 0`` means: longer than anybody waits, yet a bound."""
+_ASIDE_S: Final = 2.0
+"""For what an answer can do without."""
 
 FRESHNESS: Final = (
     "cluster resource state resourceVersion verifiedResourceVersion verifiedAt verifiedAgeSeconds lastEventAt"
@@ -58,6 +60,26 @@ class Asker:
             if not error.partial:
                 raise
             return Answered(data=error.partial, errors=tuple(error.errors))
+
+    def metrics(self) -> str | None:
+        """What KRM tells Prometheus; None where that is not to be had: few may read it, and no answer depends on it."""
+        from krm_client.calls import Call, Policy, Timeouts, exchange
+        from krm_client.documents import RouteQuery
+        from krm_client.errors import KrmError as ClientError
+        from krm_client.operations import Operation
+
+        query = RouteQuery(path="/metrics", accept="text/plain", text="GET /metrics")
+        policy = Policy(timeouts=Timeouts(connect_s=_ASIDE_S, read_s=_ASIDE_S), retries=0)
+
+        def start() -> Call[str | None]:
+            answer = yield from exchange(query, policy)
+            return answer.content.decode(errors="replace") if answer.status == 200 else None
+
+        try:
+            text: str | None = self._client.run(Operation(document=query, start=start))
+        except ClientError:
+            return None
+        return text
 
     def watch(self, plural: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
         """The client's events, until nobody wants more. Raises the client's errors."""

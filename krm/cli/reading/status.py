@@ -11,7 +11,7 @@ from typing import Any
 from krm.cli import output
 from krm.cli.choices import StatusForm
 from krm.cli.printing import ages
-from krm.cli.reading import asking
+from krm.cli.reading import asking, lateness
 from krm.resources import Resource
 
 
@@ -23,11 +23,26 @@ def run(wanted: Sequence[Resource], form: StatusForm, *, url: str | None, timeou
             f"query ($resources: [String!]) {{ freshness(resources: $resources) {{ {asking.FRESHNESS} }} }}",
             {"resources": names},
         )
-    every = answered.data.get("freshness") or []
+        delays = lateness.read(asker.metrics() or "")
+    every = [
+        {**freshness, "streamDelay": lateness.as_json(delays.get(str(freshness.get("resource"))))}
+        for freshness in answered.data.get("freshness") or []
+    ]
     if form is StatusForm.JSON:
         output.write(json.dumps(every, indent=2, ensure_ascii=sys.stdout.isatty()) + "\n")
     else:
-        headings = ["RESOURCE", "STATE", "VERSION", "VERIFIED", "LAST EVENT", "LAG", "MISSED", "MEANING"]
+        headings = [
+            "RESOURCE",
+            "STATE",
+            "VERSION",
+            "VERIFIED",
+            "LAST EVENT",
+            "LAG",
+            "~P50/P90/P99",
+            "SAMPLES",
+            "MISSED",
+            "MEANING",
+        ]
         output.write(output.table([headings, *(_row(freshness) for freshness in every)]))
     output.finish()
     for complaint in answered.complaints:
@@ -44,9 +59,17 @@ def _row(freshness: Mapping[str, Any]) -> list[str]:
         asking.verified_ago(freshness),
         _ago(freshness.get("lastEventAt")),
         f"{lag_s:.2f}s" if isinstance(lag_s, int | float) else "-",
+        *_delay(freshness.get("streamDelay")),
         _missed(freshness.get("missed") or {}),
         asking.in_words(freshness),
     ]
+
+
+def _delay(delay: Mapping[str, Any] | None) -> tuple[str, str]:
+    if delay is None:
+        return "-", "-"
+    shown = "/".join(f"{delay[name]:.2f}" for name in ("p50Seconds", "p90Seconds", "p99Seconds"))
+    return f"{shown}s", str(delay["samples"])
 
 
 def _ago(moment: object) -> str:

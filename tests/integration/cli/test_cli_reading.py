@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import threading
@@ -166,6 +167,40 @@ def test_the_status_says_in_words_how_true_answers_are(demo: Demo) -> None:
     assert any(line.endswith("current") for line in lines[1:])
     (nodes,) = json.loads(ask(demo, "status", "no", "-o", "json"))
     assert (nodes["resource"], nodes["contiguous"]) == ("nodes", True)
+
+
+def test_the_status_has_percentiles_of_the_delay_where_metrics_may_be_read(short_tmp: Path) -> None:
+    def delay(living: Demo) -> Any:
+        (pods,) = json.loads(ask(living, "status", "po", "-o", "json"))
+        return pods["streamDelay"]
+
+    with programs.demo(short_tmp, "--pods", "20", "--churn", "40") as living:
+        found = block_until(lambda: delay(living), 60, "a delay was measured")
+        line = ask(living, "status", "po").splitlines()[1]
+    assert found["samples"] > 0
+    assert 0 <= found["p50Seconds"] <= found["p90Seconds"] <= found["p99Seconds"] <= 1800
+    assert re.search(r" \d+\.\d\d/\d+\.\d\d/\d+\.\d\ds +\d+ ", line)
+
+
+def test_without_metrics_the_status_is_whole_but_for_percentiles() -> None:
+    freshness = {"resource": "pods", "state": "SYNCED", "missed": {}}
+    with server(200, json.dumps({"data": {"freshness": [freshness]}}).encode()) as url:  # it refuses GET with 501
+        table = krm("status", "--url", url)
+        printed = krm("status", "-o", "json", "--url", url)
+    assert (table.returncode, table.stderr, printed.returncode) == (0, "", 0)
+    assert table.stdout.splitlines()[1].split() == [
+        "pods",
+        "SYNCED",
+        "-",
+        "never",
+        "-",
+        "-",
+        "-",
+        "-",
+        "none",
+        "current",
+    ]
+    assert json.loads(printed.stdout) == [{**freshness, "streamDelay": None}]
 
 
 def test_no_drift_is_no_output(demo: Demo) -> None:
