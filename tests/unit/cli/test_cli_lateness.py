@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -55,6 +55,7 @@ def told(*totals: tuple[str, str, list[float]]) -> str:
 DELAYS = st.lists(st.floats(0.001, 1700.0), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(added=DELAYS, deleted=DELAYS)
 def test_each_percentile_is_in_the_bucket_of_the_true_one_and_only_honest_bases_count(
     added: list[float], deleted: list[float]
