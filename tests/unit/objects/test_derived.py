@@ -94,6 +94,19 @@ def test_requests_are_what_the_scheduler_counts(obj: dict[str, Any], cpu: str | 
     assert requests(obj)[:2] == (cpu, memory)
 
 
+def test_what_is_remembered_of_requests_is_bounded_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "_REQUESTED", {})
+    monkeypatch.setattr(derived, "_REQUESTED_MAX", 3)
+    for _ in range(2):
+        for milli in range(1, 10):
+            assert requests(pod(container(cpu=f"{milli}m")))[0] == f"{milli}m"
+    assert len(derived._REQUESTED) <= 3
+    monkeypatch.setattr(derived, "_REQUESTED", {})
+    many = pod(*[container(cpu="1m")] * 500)
+    assert [requests(many)[0], requests(many)[0]] == ["500m", "500m"]
+    assert not derived._REQUESTED, "a text of any length would be kept"
+
+
 def test_gpus_of_every_vendor_add_up() -> None:
     obj = pod(container(**{"nvidia.com/gpu": 2}), container(**{"amd.com/gpu": "1", "nvidia.com/gpu-memory": "5"}))
     assert requests(obj) == (None, None, "3")
