@@ -20,7 +20,7 @@ READER_GONE: Final = 141
 
 _SERVER_MODULES: Final = frozenset(
     {"redis", "hiredis", "fastapi", "starlette", "uvicorn", "strawberry", "aiohttp", "re2", "zstandard", "pandas"}
-    | {"pyarrow", "prometheus_client", "numpy"}
+    | {"pyarrow", "prometheus_client", "numpy", "uvloop", "influxdb_client"}
 )
 
 

@@ -30,7 +30,7 @@ VIEWS: Final = ("overview", "list", "object")
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
-    with servers.start_demo("--pods", "120", "--churn", "1", "--seed", "1") as running:
+    with servers.start_demo("--pods", "120", "--churn", "2", "--seed", "1") as running:
         yield running
 
 
@@ -110,6 +110,21 @@ async def test_a_list_is_filtered_sorted_and_paged_by_the_api(demo: Demo, page: 
     assert 'namespace: "team-0"' in _query(asked[-1])
     assert "first: 50" in _query(asked[-1])
     await expect(page.locator("table.rows tbody tr td:first-child").first).to_have_text("team-0", timeout=WAIT_MS)
+    assert seen.complaints == []
+
+
+async def test_what_is_being_typed_stays_while_figures_move(demo: Demo, page: Page, seen: Seen) -> None:
+    looks = 0
+
+    def heard(_: object) -> None:
+        nonlocal looks
+        looks += 1
+
+    await shown(page, demo, "list")
+    await page.get_by_label("Where").fill("status.phase = Run")
+    page.on("request", heard)  # the list is asked anew, so the page was drawn anew
+    await wait_until(lambda: looks > 0, 60)
+    await expect(page.get_by_label("Where")).to_have_value("status.phase = Run")
     assert seen.complaints == []
 
 

@@ -181,23 +181,28 @@ function Controls({ kind, search, columns, go }: ControlsProps) {
         <div class="fields">
           <label>
             Search
-            <input type="search" name="text" id="search" value={field("text")} placeholder="part of a name" />
+            <input type="search" name="text" id="search" defaultValue={field("text")} placeholder="part of a name" />
           </label>
           {kind.namespaced && (
             <label>
               Namespace
-              <input name="namespace" value={field("namespace")} placeholder="all" spellcheck={false} />
+              <input name="namespace" defaultValue={field("namespace")} placeholder="all" spellcheck={false} />
             </label>
           )}
           <label>
             Labels
-            <input name="labels" value={field("labels")} placeholder="app=web,tier in (a,b)" spellcheck={false} />
+            <input
+              name="labels"
+              defaultValue={field("labels")}
+              placeholder="app=web,tier in (a,b)"
+              spellcheck={false}
+            />
           </label>
           <label class="broad">
             Where
             <input
               name="where"
-              value={field("where")}
+              defaultValue={field("where")}
               placeholder="status.phase != Running and requests.cpu > 1"
               spellcheck={false}
             />
