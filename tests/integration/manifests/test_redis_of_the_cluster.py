@@ -230,6 +230,8 @@ async def test_scripts_make_a_master_with_replicas_that_takes_a_lost_one_back_em
         pod.start()
     first, *others = three
     block_until(lambda: quietly(lambda: first.role()["connected_slaves"] == 2), 40, "two replicas")
+    # A replica counts for min-replicas-to-write once it has acknowledged, up to a second after it connected.
+    block_until(lambda: quietly(lambda: first.role()["min_slaves_good_slaves"] == 2), 40, "two replicas that count")
     block_until(lambda: quietly(lambda: all(p.named() == first.address for p in three)), 40, "Sentinels agree")
 
     def each_knows_the_others() -> bool:
