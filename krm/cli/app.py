@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from krm.cli.choices import Form, LogLevel, ProfileChoice, StatusForm, complete_kinds
+
+if TYPE_CHECKING:
+    from krm.cli.serving.roles import Role
+
+
+CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Of every command, however it is reached."""
 
 
 def _typer(*, has_completion: bool) -> typer.Typer:
@@ -18,7 +25,7 @@ def _typer(*, has_completion: bool) -> typer.Typer:
         add_completion=has_completion,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        context_settings=CONTEXT,
     )
 
 
@@ -147,52 +154,32 @@ def run(
     return commands.run(flags, os.environ, kubeconfig=kubeconfig, context=context, duration_s=duration)
 
 
-@app.command()
-def stream(
-    resource: OneResource = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    redis_url: RedisUrl = None,
-    log_level: Level = None,
-    alive_file: AliveFile = None,
-) -> int:
-    """The streamer of a kind: follows its watch and logs each event in Redis."""
-    from krm.cli.serving import commands
-
-    flags = _worker(redis_url, log_level, resource)
-    return commands.work("streamer", flags, os.environ, kubeconfig, context, alive_file)
+WORKERS: Final[dict[str, tuple[Role, str]]] = {
+    "stream": ("streamer", "The streamer of a kind: follows its watch and logs each event in Redis."),
+    "verify": ("verifier", "The verifier of a kind: lists it again and again, which proves what is there."),
+    "aggregate": ("aggregator", "The aggregator of a kind: makes one table out of what streamer and verifier found."),
+}
+"""By the name of the command: which worker it starts, and its help."""
 
 
-@app.command()
-def verify(
-    resource: OneResource = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    redis_url: RedisUrl = None,
-    log_level: Level = None,
-    alive_file: AliveFile = None,
-) -> int:
-    """The verifier of a kind: lists it again and again, which proves what is there."""
-    from krm.cli.serving import commands
+def _add_worker(command: str, role: Role, told: str) -> None:
+    @app.command(command, help=told)
+    def work(
+        resource: OneResource = None,
+        kubeconfig: Kubeconfig = None,
+        context: Context = None,
+        redis_url: RedisUrl = None,
+        log_level: Level = None,
+        alive_file: AliveFile = None,
+    ) -> int:
+        from krm.cli.serving import commands
 
-    flags = _worker(redis_url, log_level, resource)
-    return commands.work("verifier", flags, os.environ, kubeconfig, context, alive_file)
+        flags = _worker(redis_url, log_level, resource)
+        return commands.work(role, flags, os.environ, kubeconfig, context, alive_file)
 
 
-@app.command()
-def aggregate(
-    resource: OneResource = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    redis_url: RedisUrl = None,
-    log_level: Level = None,
-    alive_file: AliveFile = None,
-) -> int:
-    """The aggregator of a kind: makes one table out of what streamer and verifier found."""
-    from krm.cli.serving import commands
-
-    flags = _worker(redis_url, log_level, resource)
-    return commands.work("aggregator", flags, os.environ, kubeconfig, context, alive_file)
+for _command, (_role, _told) in WORKERS.items():
+    _add_worker(_command, _role, _told)
 
 
 @app.command()

@@ -63,7 +63,7 @@ def _run(arguments: list[str]) -> int:
     import typer
     from typer.main import get_command
 
-    from krm.cli.app import app, with_completion
+    from krm.cli.app import CONTEXT, app, with_completion
 
     if "_KRM_COMPLETE" in os.environ:
         with_completion()(arguments, prog_name="krm")
@@ -76,7 +76,7 @@ def _run(arguments: list[str]) -> int:
     else:
         command, name, arguments = get_command(with_completion()), "krm", arguments or ["--help"]
     try:
-        with command.make_context(name, arguments) as context:
+        with command.make_context(name, arguments, **CONTEXT) as context:
             status = command.invoke(context)
             return status if isinstance(status, int) else 0
     except typer.Exit as end:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from krm.errors import StoreError
-from krm.settings import Secret
-from krm.store.connect import open_store
 from tests import servers
+from tests.integration.store.checks import refusal
 
 PASSWORD = "hush-hush"
 
@@ -38,41 +36,29 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
         yield Tls(address=f"rediss://tester:{PASSWORD}@127.0.0.1:{port}/0", authority=folder / "cert.pem")
 
 
-async def said(url: str) -> str:
-    """Why the store cannot be used, nothing if it can."""
-    store = open_store(Secret(url))
-    try:
-        await store.check(writer=True)
-    except StoreError as error:
-        return str(error)
-    finally:
-        await store.close()
-    return ""
-
-
 async def test_a_certificate_of_a_named_authority_is_taken(tls: Tls) -> None:
-    assert await said(f"{tls.address}?ssl_ca_certs={tls.authority}") == ""
+    assert await refusal(f"{tls.address}?ssl_ca_certs={tls.authority}") == ""
 
 
 async def test_a_certificate_of_nobody_known_is_refused_without_showing_the_password(tls: Tls) -> None:
-    refusal = await said(tls.address)
-    assert "certificate" in refusal.lower()
-    assert PASSWORD not in refusal
+    told = await refusal(tls.address)
+    assert "certificate" in told.lower()
+    assert PASSWORD not in told
 
 
 async def test_a_wrong_password_is_refused_without_being_shown(tls: Tls) -> None:
-    refusal = await said(tls.address.replace(PASSWORD, "other-hush") + f"?ssl_ca_certs={tls.authority}")
-    assert "KRM_REDIS_URL" in refusal
-    assert "hush" not in refusal
+    told = await refusal(tls.address.replace(PASSWORD, "other-hush") + f"?ssl_ca_certs={tls.authority}")
+    assert "KRM_REDIS_URL" in told
+    assert "hush" not in told
 
 
 async def test_plain_text_to_a_port_of_tls_is_refused(tls: Tls) -> None:
-    refusal = await said(tls.address.replace("rediss://", "redis://"))
-    assert refusal
-    assert PASSWORD not in refusal
+    told = await refusal(tls.address.replace("rediss://", "redis://"))
+    assert told
+    assert PASSWORD not in told
 
 
 async def test_an_authority_that_is_not_there_is_refused(tls: Tls) -> None:
-    refusal = await said(f"{tls.address}?ssl_ca_certs=/nowhere/ca.pem")
-    assert refusal
-    assert PASSWORD not in refusal
+    told = await refusal(f"{tls.address}?ssl_ca_certs=/nowhere/ca.pem")
+    assert told
+    assert PASSWORD not in told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,6 +16,7 @@ from krm.store.connect import Store, open_store
 from krm.store.head import WorkerStatus
 from krm.store.reading import TableStore
 from krm.store.writing import UNREADABLE, EventWriter, ListWriter, Operation, TableWriter
+from tests.integration.store.checks import check_that_cancelled_reads_never_cross_answers
 from tests.integration.store.samples import PREFIX, Admin, added, begun, event, gap, list_head, record, table_head
 from tests.waiting import wait_until
 
@@ -256,27 +256,8 @@ async def test_cut_idle_connections_do_not_matter_for_long(admin: Admin, table: 
         pytest.fail("the next call does not work")
 
 
-async def test_cancelled_reads_never_cross_answers(admin: Admin, table: TableStore, store: Store) -> None:
-    numbers = range(40)
-    for number in numbers:
-        admin.set(f"{PREFIX}verified:l:{number}", str(number).encode())
-    rng = random.Random(3)
-
-    async def ask(number: int) -> None:
-        assert await table.chunk("l", number) == str(number).encode()
-
-    async def wait() -> None:
-        assert await table.changes("0-0", block_ms=rng.randint(1, 5)) == []
-
-    for _ in range(60):
-        tasks = [asyncio.create_task(rng.choice([lambda: ask(rng.choice(numbers)), wait])()) for _ in range(20)]
-        for task in rng.sample(tasks, 10):
-            for _ in range(rng.randint(0, 3)):
-                await asyncio.sleep(0)
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            assert result is None or isinstance(result, asyncio.CancelledError), result
-    await asyncio.gather(*(ask(number) for number in numbers))
+async def test_cancelled_reads_never_cross_answers(table: TableStore) -> None:
+    await check_that_cancelled_reads_never_cross_answers(table, 30)
 
 
 async def test_busy_redis_is_an_error_in_time(admin: Admin, table: TableStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,13 +14,14 @@ from krm import frames
 from krm.errors import ConfigError, StoreError, StoreRefused, StoreUnreachable
 from krm.resources import PODS, RESOURCES
 from krm.settings import Secret
-from krm.store.connect import Store, open_store, translated
+from krm.store.connect import Store, open_store
 from krm.store.head import WorkerStatus
 from krm.store.keys import Keys
 from krm.store.reading import TableStore
 from krm.store.writing import EventWriter, ListWriter, Operation, TableWriter
 from tests import redis_forms
 from tests.chain import running
+from tests.integration.store.checks import check_that_cancelled_reads_never_cross_answers, refusal
 from tests.integration.store.samples import added, begun, event, gap, list_head
 from tests.integration.store.test_connection import READS
 from tests.looking import looking
@@ -100,53 +100,20 @@ async def test_scripts_are_sent_anew_where_redis_forgot_them(form: Form, store: 
 
 @pytest.mark.parametrize("form", ["sentinel", "cluster"], indirect=True)
 async def test_cancelled_reads_never_cross_answers(store: Store) -> None:
-    table = TableStore(store, "c", PODS)
-    numbers = range(40)
-    for number in numbers:
-        with translated():
-            await store.client.set(table.keys.chunk("l", number), str(number))
-    rng = random.Random(3)
-
-    async def ask(number: int) -> None:
-        assert await table.chunk("l", number) == str(number).encode()
-
-    async def wait() -> None:
-        assert await table.changes("0-0", block_ms=rng.randint(1, 5)) == []
-
-    for _ in range(20):
-        tasks = [asyncio.create_task(rng.choice([lambda: ask(rng.choice(numbers)), wait])()) for _ in range(20)]
-        for task in rng.sample(tasks, 10):
-            for _ in range(rng.randint(0, 3)):
-                await asyncio.sleep(0)
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            assert result is None or isinstance(result, asyncio.CancelledError), result
-    await asyncio.gather(*(ask(number) for number in numbers))
-
-
-async def said(url: str) -> str:
-    """Why the store cannot be used, nothing if it can."""
-    store = open_store(Secret(url))
-    try:
-        await store.check(writer=True)
-    except StoreError as error:
-        return str(error)
-    finally:
-        await store.close()
-    return ""
+    await check_that_cancelled_reads_never_cross_answers(TableStore(store, "c", PODS), 20)
 
 
 async def test_wrong_password_is_refused_without_being_shown(form: Form) -> None:
-    refusal = await said(form.url.replace(PASSWORD, "other-hush"))
-    assert "KRM_REDIS_URL" in refusal
-    assert "hush" not in refusal
+    told = await refusal(form.url.replace(PASSWORD, "other-hush"))
+    assert "KRM_REDIS_URL" in told
+    assert "hush" not in told
 
 
 @pytest.mark.parametrize("form", ["sentinel-tls", "cluster-tls"], indirect=True)
 async def test_certificate_of_nobody_known_is_refused(form: Form) -> None:
-    refusal = await said(form.url.partition("?")[0] + "?ssl=true")
-    assert "certificate" in refusal.lower()
-    assert PASSWORD not in refusal
+    told = await refusal(form.url.partition("?")[0] + "?ssl=true")
+    assert "certificate" in told.lower()
+    assert PASSWORD not in told
 
 
 @pytest.mark.parametrize(
@@ -180,7 +147,7 @@ def test_node_of_a_cluster_may_stand_alone_in_the_url() -> None:
 
 async def test_url_of_another_form_is_refused_with_a_hint(form: Form) -> None:
     if not isinstance(form, Cluster):
-        assert "no Redis Cluster" in await said(
+        assert "no Redis Cluster" in await refusal(
             f"redis+cluster://:{PASSWORD}@127.0.0.1:{form.nodes[0].port}{_query(form)}"
         )
         return
@@ -198,7 +165,7 @@ def _query(form: Form) -> str:
 
 async def test_service_that_the_sentinels_do_not_know_is_unreachable(form: Form) -> None:
     if isinstance(form, Sentinels):
-        assert "another service" in await said(form.url.replace("/krm", "/other", 1))
+        assert "another service" in await refusal(form.url.replace("/krm", "/other", 1))
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:{}/s", "redis+cluster://127.0.0.1:{}"])

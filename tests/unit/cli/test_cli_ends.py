@@ -60,12 +60,13 @@ def test_the_schema_is_printed_without_what_serves_it() -> None:
     assert "type Query {" in krm("schema").stdout
 
 
+@pytest.mark.parametrize("option", ["--help", "-h"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_however_narrow_the_terminal(
-    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1")
-    assert cli.main([command, "--help"]) == 0
+    assert cli.main([command, option]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("Usage: krm")
