@@ -7,13 +7,14 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -22,12 +23,13 @@ from starlette.websockets import WebSocket
 from krm.api import bodies, frames, metrics, overview
 from krm.api.bodies import Refusal
 from krm.api.door import Door
+from krm.api.flights import Flights
 from krm.api.headers import PAGE_POLICY, Headers
 from krm.api.hosts import Hosts
 from krm.api.sockets import Socket
 from krm.auth.callers import ANYBODY, Caller, Callers
 from krm.auth.rights import Rights
-from krm.errors import Code, KrmError
+from krm.errors import AnswerError, Code, KrmError
 from krm.schema import build
 from krm.schema.context import Context
 from krm.schema.engine import Engine, entry
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 STREAMED_FROM: Final = 2**20
 """Bytes of an answer that is sent in pieces."""
 PIECE: Final = 2**19
+RETRY: Final = {"Retry-After": "1"}
 STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -52,7 +55,7 @@ class Api:
         self.metrics = metrics.Metrics(source, folder)
         self.overview = overview.Overview(source, lambda: self.metrics.asked)
         self.is_stopping = False
-        self._in_flight: dict[object, int] = {}
+        self.flights = Flights(settings.max_in_flight)
         self.engine = Engine(
             build.default(),
             Limits(
@@ -74,9 +77,7 @@ class Api:
     async def graphql(self, request: Request) -> Response:
         """``POST /graphql``"""
         try:
-            visitor = await self.door.admitted(request)
-            caller = self.caller(request) if visitor.key is None else visitor.key
-            self._enter(caller)
+            visitor, caller = await self._entered(request)
         except Refusal as refusal:
             self._count_refusal(refusal)
             return refused(refusal)
@@ -87,13 +88,14 @@ class Api:
             self._count_refusal(refusal)
             return refused(refusal)
         finally:
-            self._leave(caller)
+            self.flights.leave(caller)
         self.metrics.count(answer)
         if answer.status != 200:
             log.info("request refused", extra={"status": answer.status, "code": ",".join(answer.codes)})
         size = sum(map(len, answer.parts))
         if size <= STREAMED_FROM:
-            return Response(answer.body, answer.status, media_type="application/json")
+            headers = RETRY if answer.status == 429 else None
+            return Response(answer.body, answer.status, headers, media_type="application/json")
         return StreamingResponse(
             pieces(answer.parts), answer.status, {"Content-Length": str(size)}, media_type="application/json"
         )
@@ -114,9 +116,7 @@ class Api:
     async def frames(self, request: Request) -> Response:
         """``GET /frames/{resource}``"""
         try:
-            visitor = await self.door.admitted(request)
-            caller = self.caller(request) if visitor.key is None else visitor.key
-            self._enter(caller)
+            visitor, caller = await self._entered(request)
         except Refusal as refusal:
             self._count_refusal(refusal)
             return frames.refused(refusal)
@@ -131,34 +131,37 @@ class Api:
             return answer
         finally:
             if stream is None:
-                self._leave(caller)
+                self.flights.leave(caller)
         odd = stream.odd
 
         def done() -> None:
-            self._leave(caller)
+            self.flights.leave(caller)
             self.metrics.count_odd(odd.count)
 
         return frames.FrameResponse(stream, done)
 
     async def socket(self, websocket: WebSocket) -> None:
         """The WebSocket of ``/graphql``."""
-        await Socket(websocket, self.engine, self.door, self._context, self.metrics.count).run()
+
+        def slot(visitor: Caller) -> AbstractContextManager[None]:
+            return self.flights.one(self.caller(websocket, visitor))
+
+        await Socket(websocket, self.engine, self.door, self._context, self.metrics.count, slot).run()
 
     @staticmethod
-    def caller(request: Request) -> object:
-        """Whom requests in flight are counted for where nobody is asked for a name: the connection."""
-        return request.client
+    def caller(connection: HTTPConnection, visitor: Caller) -> object:
+        """Whom requests in flight are counted for: the connection, where nobody is asked for a name."""
+        return connection.client if visitor.key is None else visitor.key
 
-    def _enter(self, caller: object) -> None:
-        if self._in_flight.get(caller, 0) >= self.settings.max_in_flight:
-            text = f"more than {self.settings.max_in_flight} requests at once (KRM_MAX_IN_FLIGHT)"
-            raise Refusal(429, text, Code.RATE_LIMITED, {"Retry-After": "1"})
-        self._in_flight[caller] = self._in_flight.get(caller, 0) + 1
-
-    def _leave(self, caller: object) -> None:
-        self._in_flight[caller] -= 1
-        if not self._in_flight[caller]:
-            del self._in_flight[caller]
+    async def _entered(self, request: Request) -> tuple[Caller, object]:
+        """Who sent a request, which is in flight from now on, and whom it counts for. Raises ``Refusal``."""
+        visitor = await self.door.admitted(request)
+        caller = self.caller(request, visitor)
+        try:
+            self.flights.enter(caller)
+        except AnswerError as error:
+            raise Refusal(429, str(error), error.code, RETRY) from error
+        return visitor, caller
 
     async def graphiql(self, request: Request) -> Response:
         """``GET /graphql``: the page; never an answer, whatever the URL says."""

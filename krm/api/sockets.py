@@ -11,6 +11,8 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -60,6 +62,7 @@ class Socket:
         door: Door,
         context: Callable[[Caller], Context],
         count: Callable[[Answer], None],
+        slot: Callable[[Caller], AbstractContextManager[None]],
     ) -> None:
         self._websocket = websocket
         self._engine = engine
@@ -69,6 +72,7 @@ class Socket:
         self._expelled: Closed | None = None
         self._watching: asyncio.Task[None] | None = None
         self._count = count
+        self._slot = slot
         self._payload: Any = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._sending = asyncio.Lock()
@@ -207,7 +211,8 @@ class Socket:
         except Refusal as refusal:
             yield self._engine.refusal(refusal.code, str(refusal))
             return
-        async with contextlib.aclosing(self._engine.answers(asked, self._context(caller))) as answers:
+        slot = partial(self._slot, caller)
+        async with contextlib.aclosing(self._engine.answers(asked, self._context(caller), slot)) as answers:
             async for answer in answers:
                 yield answer
 

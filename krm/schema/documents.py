@@ -6,8 +6,10 @@ unions, comparing each field of a response name with the first one says the same
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +41,10 @@ from krm.schema.limits import Limits
 MAX_ERRORS: Final = 10
 """Of one document; more help nobody, and each costs a search for suggestions."""
 KEPT: Final = 512
+AT_ONCE: Final = 500
+"""Tokens of a document that is parsed and validated on the event loop: ten milliseconds or so."""
+MAX_WAITING: Final = 32
+"""Larger documents that wait for their turn on the one thread that they have."""
 _KEPT_BYTES: Final = 8 * 2**20
 
 
@@ -72,17 +78,49 @@ class Documents:
         self._rules = rules if introspection else (*rules, NoSchemaIntrospectionCustomRule)
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
+        self._beside = ThreadPoolExecutor(1, "documents")
+        self._turn = asyncio.Lock()
+        self._waiting = 0
 
     def get(self, text: str) -> Document:
-        """The document of ``text``.
+        """The document of ``text``, at once.
 
         Raises ``AnswerError`` QUERY_TOO_COMPLEX, or ``Invalid`` with what is wrong.
         """
+        kept = self._known(text)
+        if kept is None:
+            limits.check(text, self._bounds)
+            self._keep(text, kept := self._made(text))
+        return kept
+
+    async def open(self, text: str) -> Document:
+        """The same; what a large document costs is spent beside the event loop, one document at a time.
+
+        Raises as ``get``, and ``AnswerError`` RATE_LIMITED where too many of these wait already.
+        """
+        if text in self._kept or limits.check(text, self._bounds) <= AT_ONCE:
+            return self.get(text)
+        if self._waiting >= MAX_WAITING:
+            raise AnswerError(Code.RATE_LIMITED, f"{MAX_WAITING} queries of more than {AT_ONCE} tokens wait already")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                kept = self._known(text)
+                if kept is None:
+                    kept = await asyncio.get_running_loop().run_in_executor(self._beside, self._made, text)
+                    self._keep(text, kept)
+                return kept
+        finally:
+            self._waiting -= 1
+
+    def _known(self, text: str) -> Document | None:
         kept = self._kept.get(text)
         if kept is not None:
             self._kept.move_to_end(text)
-            return kept
-        limits.check(text, self._bounds)
+        return kept
+
+    def _made(self, text: str) -> Document:
+        """Also on another thread: touches nothing but the schema, which does not change."""
         document = Document(self._parse(text))
         if not all(isinstance(definition, ExecutableDefinitionNode) for definition in document.node.definitions):
             # Its selections were not counted for certain: the one rule that refuses it is all that it may cost.
@@ -91,7 +129,7 @@ class Documents:
         errors = errors or conflicts(document.node)
         if errors:
             raise Invalid(errors)
-        self._keep(text, document)
+        document.reached(None)  # looks at all of it, and remembers
         return document
 
     def _parse(self, text: str) -> DocumentNode:

@@ -10,7 +10,8 @@ import contextlib
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,16 +75,21 @@ class Engine:
 
     async def answer(self, request: Request, context: Context) -> Answer:
         """The answer, whatever happens; only a cancellation gets out."""
-        document = self._opened(request)
+        document = await self._opened(request)
         if isinstance(document, Answer):
             return document
         if self._operation(document, request.operation_name) is OperationType.SUBSCRIPTION:
             return self.refusal(Code.BAD_REQUEST, "a subscription needs a WebSocket (graphql-transport-ws)")
         return await self._answer(document, request, context)
 
-    async def answers(self, request: Request, context: Context) -> AsyncGenerator[Answer]:
-        """One answer to a query, one for each event of a subscription."""
-        document = self._opened(request)
+    async def answers(
+        self, request: Request, context: Context, slot: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> AsyncGenerator[Answer]:
+        """One answer to a query, one for each event of a subscription.
+
+        A query is answered inside of a ``slot``, which may refuse it by an ``AnswerError``.
+        """
+        document = await self._opened(request)
         if isinstance(document, Answer):
             yield document
         elif self._operation(document, request.operation_name) is OperationType.SUBSCRIPTION:
@@ -91,7 +97,12 @@ class Engine:
                 async for event in events:
                     yield event
         else:
-            yield await self._answer(document, request, context)
+            try:
+                with slot():
+                    answer = await self._answer(document, request, context)
+            except AnswerError as error:
+                answer = self.refusal(error.code, str(error))
+            yield answer
 
     async def _subscribe(self, document: Document, request: Request, context: Context) -> AsyncGenerator[Answer]:
         self._equip(context, document, request)
@@ -128,10 +139,13 @@ class Engine:
         context.facts = self._facts
         context.expect(document.reached(request.variables))
 
-    def _opened(self, request: Request) -> Document | Answer:
+    async def _opened(self, request: Request) -> Document | Answer:
         try:
-            document = self._documents.get(request.query)
+            async with asyncio.timeout(self._timeout_s):
+                document = await self._documents.open(request.query)
             self._check_operation(document, request.operation_name)
+        except TimeoutError:
+            return self._too_late()
         except Invalid as error:
             return self._refused(error.code, [self._located(e, error.code) for e in error.errors])
         except AnswerError as error:
@@ -144,9 +158,12 @@ class Engine:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._execute(document, request, context)
         except TimeoutError:
-            text = f"no answer within {self._timeout_s:g} s (KRM_QUERY_TIMEOUT)"
-            return Answer(status=200, parts=[_body(None, [entry(Code.TIMEOUT, text)])], codes=(Code.TIMEOUT,))
+            return self._too_late()
         return self._finished(result, context)
+
+    def _too_late(self) -> Answer:
+        text = f"no answer within {self._timeout_s:g} s (KRM_QUERY_TIMEOUT)"
+        return Answer(status=200, parts=[_body(None, [entry(Code.TIMEOUT, text)])], codes=(Code.TIMEOUT,))
 
     async def _execute(self, document: Document, request: Request, context: Context) -> ExecutionResult:
         pending = execute(
@@ -200,7 +217,8 @@ class Engine:
         return self._refused(code, [entry(code, message)])
 
     def _refused(self, code: Code, entries: list[dict[str, Any]]) -> Answer:
-        return Answer(status=400, parts=[orjson.dumps({"errors": entries})], codes=(code,))
+        status = 429 if code == Code.RATE_LIMITED else 400
+        return Answer(status=status, parts=[orjson.dumps({"errors": entries})], codes=(code,))
 
 
 def failure(cause: BaseException, path: list[str | int] | None = None) -> dict[str, Any]:

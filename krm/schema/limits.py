@@ -18,6 +18,10 @@ from krm.schema import lexer
 _NAME_START: Final = frozenset("_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _MAX_NESTED_VALUES: Final = 64
 _MAX_DEFINITIONS: Final = 50
+_TYPE_SYSTEM: Final = frozenset(
+    ("schema", "scalar", "type", "interface", "union", "enum", "input", "directive", "extend")
+)
+"""What definitions begin with that describe a schema instead of asking."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +66,12 @@ def too_complex(what: str, allowed: int, setting: str = "") -> AnswerError:
     return AnswerError(Code.QUERY_TOO_COMPLEX, f"the query has too many {what}: at most {allowed} are allowed{hint}")
 
 
-def check(text: str, limits: Limits) -> None:
-    """Raises ``AnswerError``: QUERY_TOO_COMPLEX, or GRAPHQL_VALIDATION for fragments that contain themselves."""
+def check(text: str, limits: Limits) -> int:
+    """How many tokens there are, which is what parsing and validating will cost.
+
+    Raises ``AnswerError``: QUERY_TOO_COMPLEX, or GRAPHQL_VALIDATION for definitions of types, which no server executes,
+    and for fragments that contain themselves.
+    """
     read = list(islice(lexer.tokens(text), limits.tokens + 1))
     if len(read) > limits.tokens:
         raise too_complex("tokens", limits.tokens, "KRM_MAX_TOKENS")
@@ -76,8 +84,9 @@ def check(text: str, limits: Limits) -> None:
     try:
         definitions = scanner.document()
     except _NotGraphql:
-        return
+        return len(read)
     _Expansion(definitions, limits).check()
+    return len(read)
 
 
 class _Scanner:
@@ -102,6 +111,9 @@ class _Scanner:
         name = None
         if self._peek()[0] == '"':
             self.at += 1  # its description
+        if self._peek() in _TYPE_SYSTEM:
+            shown = " ".join(self.tokens[self.at : self.at + 2])[:100]
+            raise AnswerError(Code.GRAPHQL_VALIDATION, f"The definition '{shown}' is not executable.")
         if self._peek() == "fragment" and self.at + 1 < len(self.tokens):
             name = self.tokens[self.at + 1]
         while self._peek() != "{":

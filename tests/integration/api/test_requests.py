@@ -185,7 +185,7 @@ class Held(FilledSource):
 
 async def test_a_caller_with_too_much_in_flight_is_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     # Over HTTP/1.1 a connection has one request at a time; callers are told apart by more once they authenticate.
-    monkeypatch.setattr(app.Api, "caller", staticmethod(lambda _request: "one"))
+    monkeypatch.setattr(app.Api, "caller", staticmethod(lambda _request, _visitor: "one"))
     async with running(Held(), max_in_flight="2") as api:
         held = api.source
         assert isinstance(held, Held)
@@ -198,6 +198,30 @@ async def test_a_caller_with_too_much_in_flight_is_told_to_wait(monkeypatch: pyt
         held.go.set()
         assert [(await task)[0] for task in first] == [200, 200]
         assert (await api.ask("{ nodes { totalCount } }"))[0] == 200
+
+
+async def test_queries_on_a_socket_are_in_flight_too_and_subscriptions_are_not() -> None:
+    async with running(Held(), max_in_flight="2") as api:
+        held = api.source
+        assert isinstance(held, Held)
+        async with api.client.ws_connect(f"{api.url}/graphql", protocols=["graphql-transport-ws"]) as socket:
+            await socket.send_json({"type": "connection_init"})
+            await socket.receive_json(timeout=5)
+            asked = ["subscription { nodes { type } }", *["{ nodes { totalCount } }"] * 3]
+            for number, query in enumerate(asked):
+                await socket.send_json({"type": "subscribe", "id": str(number), "payload": {"query": query}})
+            refused = await socket.receive_json(timeout=10)
+            assert (refused["type"], refused["id"]) == ("error", "3")
+            assert refused["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
+            assert held.arrived == 3
+            held.go.set()
+            seen = [await socket.receive_json(timeout=10) for _ in range(5)]
+            assert sorted((m["id"], m["type"]) for m in seen) == [
+                ("0", "next"),
+                *[(number, kind) for number in "12" for kind in ("complete", "next")],
+            ]
+            await socket.send_json({"type": "subscribe", "id": "4", "payload": {"query": "{ nodes { totalCount } }"}})
+            assert (await socket.receive_json(timeout=10))["type"] == "next"
 
 
 async def test_large_answers_come_in_pieces_and_whole() -> None:

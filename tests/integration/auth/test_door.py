@@ -220,7 +220,7 @@ async def test_a_caller_is_counted_by_name_and_not_by_connection(
 ) -> None:
     door.grant("ann", "pods")
     door.grant("bob", "pods")
-    door.api.uvicorn.config.app.state.api.settings.__dict__["max_in_flight"] = 2  # type: ignore[union-attr]
+    door.api.uvicorn.config.app.state.api.flights._most = 2  # type: ignore[union-attr]
     go, waiting = asyncio.Event(), []
     plain_wait = door.api.source.wait
 

@@ -7,7 +7,10 @@ import gc
 import time
 from typing import Final
 
+import pytest
+
 from krm.errors import Code
+from krm.schema import documents
 from krm.schema.context import Context
 from krm.schema.engine import Answer, Engine, Request
 from tests.sources import FilledSource, node, pod
@@ -71,6 +74,40 @@ async def test_documents_about_the_schema_let_others_go_on() -> None:
         turns += 1
     assert (await asked).status == 200
     assert turns > 10
+
+
+def large(number: int) -> str:
+    """A document within every limit, of which parsing and validating take their time."""
+    values = " ".join(str(value) for value in range(number, number + 4_000))
+    return f'{{ pods(where: {{ path: "metadata.generation", in: [{values}] }}) {{ totalCount }} }}'
+
+
+async def test_large_documents_let_others_go_on() -> None:
+    by, at = engine(), source()
+    asked = [asyncio.create_task(by.answer(Request(query=large(n)), Context(source=at))) for n in range(3)]
+    small = 0
+    while not all(task.done() for task in asked):
+        answer = await by.answer(Request(query="{ pods { totalCount } }"), Context(source=at))
+        assert answer.status == 200
+        small += 1
+        await asyncio.sleep(0)
+    assert [(await task).status for task in asked] == [200, 200, 200]
+    assert small > 20  # on the event loop each of the three would have let one go by
+    again = asyncio.create_task(by.answer(Request(query=large(0)), Context(source=at)))
+    await asyncio.sleep(0)
+    assert again.done()  # it is known now
+
+
+async def test_more_large_documents_than_can_wait_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_WAITING", 1)
+    by, at = engine(), source()
+    answers = await asyncio.gather(*(by.answer(Request(query=large(n)), Context(source=at)) for n in range(3)))
+    assert [(answer.status, answer.codes) for answer in answers] == [(200, ()), *[(429, (Code.RATE_LIMITED,))] * 2]
+
+
+async def test_a_large_document_is_given_up_in_time() -> None:
+    answer = await engine(timeout_s=0.001).answer(Request(query=large(0)), Context(source=source()))
+    assert answer.codes == (Code.TIMEOUT,)
 
 
 async def test_a_document_about_the_schema_is_given_up_in_time() -> None:

@@ -253,10 +253,28 @@ def test_nothing_hides_what_a_document_costs(text: str) -> None:
     assert refused(text, Limits())
 
 
-def test_definitions_of_types_are_refused_by_what_they_are() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "type A { a: [Int] } { nope ...nope }",
+        "{ kind } extend type A { a: Int }",
+        '"""said""" directive @a on FIELD',
+        "schema",
+        "scalar A " * 4_900,
+    ],
+)
+def test_definitions_of_types_are_refused_before_they_are_parsed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = Documents(build.default()._schema, Limits())
-    with pytest.raises(Invalid, match="not executable"):
-        documents.get("type A { a: [Int] } { nope ...nope }")
+    monkeypatch.setattr(documents, "_made", None)
+    with pytest.raises(AnswerError, match="not executable") as refused:
+        documents.get(text)
+    assert refused.value.code == Code.GRAPHQL_VALIDATION
+
+
+def test_names_may_be_words_of_type_definitions() -> None:
+    limits.check(
+        "query type { enum: pods { totalCount } ...input } fragment input on Query { schema { scalar } }", Limits()
+    )
 
 
 def test_what_is_no_token_is_the_parsers_to_name() -> None:
