@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,8 @@ def frame_query(resource: ClientResource, arguments: Mapping[str, Any], columns:
         if value is None:
             continue
         if name in _AS_JSON:
+            if not is_finite(value):
+                raise KrmUsageError(f"{name}: JSON has no NaN and no Infinity")
             parameters.append((name, json.dumps(value)))
         elif isinstance(value, list):
             parameters += [(name, str(one)) for one in value]
@@ -166,3 +169,12 @@ def where_argument(where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
     if isinstance(where, str):
         raise KrmUsageError('where: a Filter is a mapping like {"path": "status.phase", "eq": "Running"}')
     return {"and": list(where)}
+
+
+def is_finite(value: Any) -> bool:
+    """Whether JSON has all its numbers; encoders write null for the others, and so would ask something else."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(is_finite, value.values()))
+    return not isinstance(value, list | tuple) or all(map(is_finite, value))

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import websockets
 from gql import Client
+from gql.transport.common.adapters.websockets import WebSocketsAdapter
 from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 from graphql import ExecutionResult
@@ -96,6 +97,17 @@ class _BoundedTransport(WebsocketsTransport):
             await self._room.acquire()
             await self._until_listened_to(answer_id)
         await super()._handle_answer(answer_type, answer_id, execution_result)
+
+    async def _receive_data_loop(self) -> None:
+        """As gql's, which ends while events are on their way still: behind them comes the server's goodbye."""
+        adapter = self.adapter
+        assert isinstance(adapter, WebSocketsAdapter)
+        websocket = adapter.websocket
+        await super()._receive_data_loop()
+        if websocket is not None:
+            with contextlib.suppress(websockets.ConnectionClosed):
+                async for _ in websocket:
+                    pass
 
     async def _until_listened_to(self, answer_id: int | None) -> None:
         """gql sends the question first and then notes who waits for the answer, which may be here by then."""

@@ -16,7 +16,7 @@ import msgspec
 from gql import GraphQLRequest
 from graphql import ExecutionResult, GraphQLError
 
-from krm_client import errors
+from krm_client import documents, errors
 from krm_client.answers import Answer
 from krm_client.calls import Send, Timeouts
 from krm_client.documents import Document, RouteQuery
@@ -46,7 +46,9 @@ class KrmRequest(GraphQLRequest):
 
 
 def request_of(document: Document) -> KrmRequest:
-    """Raises `KrmQueryError` for a text that is not GraphQL."""
+    """Raises `KrmQueryError` for a text that is not GraphQL, `KrmUsageError` for variables that JSON cannot carry."""
+    if not documents.is_finite(document.variables):
+        raise errors.KrmUsageError("the variables are not JSON: it has no NaN and no Infinity")
     try:
         return KrmRequest(document)
     except GraphQLError as error:

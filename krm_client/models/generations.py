@@ -10,6 +10,7 @@ deserialiser, which is the fallback for all that the fast path does not expect. 
 from __future__ import annotations
 
 import abc
+import atexit
 import functools
 import json
 import re
@@ -159,7 +160,10 @@ def _pydantic_time() -> Callable[[str], datetime]:
     from pydantic import TypeAdapter
 
     # Objects that are made together have their times in common: a pod's conditions, the pods of a deployment.
-    return functools.lru_cache(maxsize=1024)(TypeAdapter(datetime).validate_python)
+    remembered = functools.lru_cache(maxsize=1024)(TypeAdapter(datetime).validate_python)
+    # The time zones of pydantic must not outlive its module: one that goes later takes the interpreter down with it.
+    atexit.register(remembered.cache_clear)
+    return remembered
 
 
 def _legacy_time(text: str) -> datetime:

@@ -211,6 +211,19 @@ def test_variables_that_are_not_json_are_refused(krm: KrmClient) -> None:
         krm.query("query ($a: JSON) { a }", {"a": object()})
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_number_that_json_lacks_is_not_asked_as_null(number: float, krm: KrmClient) -> None:
+    where = [{"path": "spec.priority", "in": [1, number]}]
+    for ask in (
+        lambda: krm.query("query ($a: JSON) { a }", {"a": number}),
+        lambda: krm.list("pods", where=where),
+        lambda: krm.frame("pods", where=where),
+        lambda: next(krm.watch("pods", where=where)),
+    ):
+        with pytest.raises(KrmUsageError, match="NaN"):
+            ask()
+
+
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host/", "http://", "http://host:99999", "http://[::1", "krm:8000"])
 def test_wrong_address_is_a_connect_error(url: str) -> None:
     with pytest.raises(KrmConnectError, match="address"):

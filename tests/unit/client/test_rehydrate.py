@@ -7,6 +7,8 @@ import copy
 import json
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -350,6 +352,16 @@ def test_wrong_types_end_as_with_the_official_client() -> None:
         with pytest.raises(ValueError, match="generation") as theirs:
             official("V1Pod", body)
         assert type(ours.value) is type(theirs.value)
+
+
+def test_times_that_were_read_do_not_break_the_end_of_the_interpreter() -> None:
+    program = (
+        'import krm_client; pod = krm_client.rehydrate(\'V1Pod\', b\'{"metadata": {"creationTimestamp":'
+        ' "2026-11-23T22:28:39Z"}}\'); pod.metadata.creation_timestamp'
+    )
+    # The debugging allocators of the development mode overwrite what is freed.
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", program], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[1,2", b'{"metadata": {"name": "a"}', b"nonsense"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import ssl
@@ -11,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gql
 import pytest
+from gql.transport.common.adapters.websockets import WebSocketsAdapter
 from gql.transport.common.listener_queue import ListenerQueue
+from gql.transport.exceptions import TransportError
 from graphql import ExecutionResult
 from kubernetes import client as k8s
 from websockets.sync.server import ServerConnection
@@ -30,6 +34,7 @@ from krm_client import (
     KrmUsageError,
     subscriptions,
 )
+from krm_client.settings import ClientSettings
 from krm_client.watches import Watch
 from tests.unit.client.telling import Teller, TellingServer, telling
 
@@ -376,6 +381,30 @@ async def test_awaited_reader_that_is_far_behind_leaves_no_task(
     if left:
         await asyncio.wait(left, timeout=5)
     assert not {task for task in left if not task.done()}
+
+
+async def test_goodbye_behind_unread_events_is_heard(server: TellingServer) -> None:
+    told = threading.Event()
+
+    def many(teller: Teller) -> None:
+        for number in range(200):
+            teller.tell("ADDED", "p" * 2000, f"t-{number}")
+        told.set()
+        teller.wait()
+
+    server.play(many)
+    settings = ClientSettings.of(server.url, env={})
+    transport = subscriptions._BoundedTransport(**subscriptions._options(settings))
+    async with gql.Client(transport=transport, fetch_schema_from_transport=False) as session:
+        with contextlib.suppress(TransportError):
+            async for _ in session.subscribe(gql.gql("subscription { pods { type } }")):
+                assert told.wait(10), "while this loop stands still, so that what has come lies unread"
+                assert isinstance(transport.adapter, WebSocketsAdapter)
+                websocket, transport.adapter.websocket = transport.adapter.websocket, None  # as when gql closes it
+                break
+        assert websocket is not None
+        await websocket.close()
+    assert websocket.close_code == 1000, "not 1006, which is what a server that says nothing ends as"
 
 
 def test_reader_that_is_far_behind_can_leave(server: TellingServer, krm: KrmClient) -> None:
