@@ -16,7 +16,7 @@ from krm.query.cells import View
 from krm.query.lists import Page
 from krm.query.pages import Moment
 from krm.resources import Resource
-from krm.schema import common, relations, scopes
+from krm.schema import common, matched, relations, scopes
 from krm.schema.context import Context, Freshness
 from krm.schema.facts import Owner
 from krm.schema.relations import Related, Relation
@@ -156,6 +156,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     replica = context.source.get(resource)
     as_of = context.source.freshness(resource)
     position = context.source.position(resource)
+    others = [context.source.position(other) for other in matched.related(resource, query)]
     page = await lists.answer(replica, query, scope, related)
     if len(page.rows) > context.max_rows:
         raise AnswerError(
@@ -170,7 +171,7 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
         scope=scopes.shown(scope),
         max_rows=context.max_rows,
         related=related,
-        moment=None if position is None else (*position, scopes.mark(scope)),
+        moment=None if position is None else (*position, matched.mark(scopes.mark(scope), others)),
     )
 
 

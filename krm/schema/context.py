@@ -15,6 +15,7 @@ from krm.errors import AnswerError, Code
 from krm.query.lists import MAX_ROWS, Scope
 from krm.resources import Resource
 from krm.schema.facts import AllFacts
+from krm.schema.matched import Memory
 from krm.schema.plans import Keeper
 from krm.schema.relations import Related
 from krm.store.head import DriftLine
@@ -136,6 +137,8 @@ class Context:
     """What compiled execution worked out for the document."""
     keeper: Keeper = field(default_factory=Keeper)
     facts: AllFacts = field(default_factory=AllFacts)
+    memory: Memory = field(default_factory=Memory)
+    """What subscriptions of the process remember together."""
     filters: dict[Any, Any] = field(default_factory=dict)
     """What the arguments of relations mean, which are the same for every row."""
     reached: frozenset[str] | None = None

@@ -25,6 +25,7 @@ from krm.schema.documents import Document, Documents, Invalid
 from krm.schema.executor import Executor, too_large
 from krm.schema.facts import AllFacts
 from krm.schema.limits import Limits
+from krm.schema.matched import Memory
 from krm.schema.plans import Keeper
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Engine:
         self._timeout_s = timeout_s
         self._keeper = Keeper()
         self._facts = AllFacts()
+        self._memory = Memory()
 
     async def answer(self, request: Request, context: Context) -> Answer:
         """The answer, whatever happens; only a cancellation gets out."""
@@ -137,6 +139,7 @@ class Engine:
         context.plans = document.plans
         context.keeper = self._keeper
         context.facts = self._facts
+        context.memory = self._memory
         context.expect(document.reached(request.variables))
 
     async def _opened(self, request: Request) -> Document | Answer:

@@ -4,11 +4,15 @@ A subscription begins with an ADDED for each object that matches. Whoever gives 
 ``endCursor`` of a list with the same arguments, gets what came since instead. Where that cannot be told (the changes
 are gone, the table was built anew, the subscriber is too slow), there is one RESYNC, which means "forget what you
 have", and the beginning again.
+
+Where the filter follows relations, an object also starts or stops to match because a related one has changed; which
+objects the subscriber holds is remembered then (``matched``).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,9 +22,10 @@ from krm.query.cells import View
 from krm.query.lists import ListQuery, Scope
 from krm.query.pages import Position
 from krm.resources import Resource
-from krm.schema import answers, common, relations, scopes
+from krm.schema import answers, common, matched, relations, scopes
 from krm.schema.answers import Node
 from krm.schema.context import Context
+from krm.schema.matched import Matched
 from krm.schema.watch import Watch
 from krm.store.rows import Row
 from krm.table.feeds import RESYNC, Delta, Feed
@@ -60,10 +65,20 @@ class Subscription:
         self._watch = watch
         self._listed = lists.question(context.source.get(resource), query)
         self._question = pages.question("watch", context.source.cluster, resource.key_part, self._listed.hex())
+        self._matched = Matched(context.memory, matched.related(resource, query))
+        self._as_of = self._looked_at = self._others()
+        """Where the related kinds were when what matches was last looked at."""
 
-    async def events(self, token: str | None) -> AsyncIterator[Event]:
+    async def events(self, token: str | None) -> AsyncGenerator[Event]:
         """The events, for ever. Raises ``AnswerError``."""
-        start = None if token is None else self._read(token)
+        try:
+            async with aclosing(self._events(None if token is None else self._read(token))) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._matched.forget()
+
+    async def _events(self, start: Place | None) -> AsyncGenerator[Event]:
         resyncs = False
         while True:
             with self._context.source.feed(self._resource) as feed:
@@ -90,7 +105,9 @@ class Subscription:
     async def _beginning(self, here: Place) -> AsyncIterator[Event]:
         """An ADDED for each object that matches at ``here``; only the last one can be resumed from."""
         replica = self._context.source.get(self._resource)
-        page = await lists.answer(replica, self._query, self._watch.scope, await self._context.related())
+        self._as_of = self._others()
+        page = await lists.answer(replica, self._query, self._watch.scope, self._related())
+        self._matched.are(page.rows)
         for event in self._added(replica, page.rows, here):
             await self._still()
             yield event
@@ -105,7 +122,13 @@ class Subscription:
         run, number, identifier = start
         if run != here[0] or number > here[1] or here[1] - number > MAX_REPLAYED:
             raise Lost
-        codec = self._context.source.get(self._resource).codec
+        replica = self._context.source.get(self._resource)
+        codec = replica.codec
+        if self._matched:
+            page = await lists.answer(replica, self._query, self._watch.scope, self._related())
+            self._matched.are(page.rows)
+            if self._others() != self._as_of:
+                raise Lost
         while number < here[1]:
             changes = await self._context.source.changes(self._resource, identifier, SLICE)
             if not changes:
@@ -119,7 +142,10 @@ class Subscription:
                 after = codec.decode(change.record)
                 before = codec.decode(change.previous) if change.previous else None
                 is_deletion = change.type == "DELETED"
-                event = self._event(before, None if is_deletion else after, after, (run, number, identifier))
+                if self._others() != self._as_of:
+                    raise Lost  # so whether it matched before cannot be told
+                was = before is not None and self._passes(before)
+                event = self._event(was, before, None if is_deletion else after, after, (run, number, identifier))
                 if event is not None:
                     await self._still()
                     yield event
@@ -128,7 +154,7 @@ class Subscription:
         """What the replica takes in from ``here`` on. Raises ``Lost``."""
         run, number, identifier = here
         while True:
-            deltas: list[Delta] | None = await feed.take(timeout_s=self._watch.patience_s)
+            deltas: list[Delta] | None = await feed.take(timeout_s=self._patience_s)
             if deltas is RESYNC:
                 raise Lost
             position = self._context.source.position(self._resource)
@@ -143,12 +169,37 @@ class Subscription:
                     async for event in self._renewed((run, number, identifier)):
                         yield event
                 number, identifier = delta.seq, delta.id
-                told = self._event(delta.before, delta.after, delta.last or delta.before, (run, number, identifier))
+                told = self._told(delta, (run, number, identifier))
                 if told is not None and not self._watch.was_told(self._namespace(delta), number):
                     yield told
             if self._watch.is_due:
                 async for event in self._renewed((run, number, identifier)):
                     yield event
+            if self._others() != self._as_of and self._matched.memory.is_free:
+                async for event in self._looked_again((run, number, identifier)):
+                    yield event
+
+    async def _looked_again(self, here: Place) -> AsyncIterator[Event]:
+        """Related kinds have changed: what matches now and did not, and the other way round. Raises ``Lost``."""
+        if self._here() != here:
+            return  # what waits in the feed comes first
+        replica = self._context.source.get(self._resource)
+        self._as_of, began_s = self._others(), self._matched.memory.monotonic()
+        page = await lists.answer(replica, self._query, self._watch.scope, self._related())
+        self._matched.memory.took(began_s)
+        come, gone = self._matched.compared(page.rows)
+        # An object that is not there any more was deleted meanwhile, which waits in the feed.
+        changed = [(common.EventType.DELETED, row) for uid in gone if (row := replica.find(uid)) is not None]
+        changed += [(common.EventType.ADDED, row) for row in come]
+        for place, (kind, row) in enumerate(changed, start=1):
+            await self._still()
+            (self._matched.go if kind is common.EventType.DELETED else self._matched.come)(row.uid)
+            at = here if place == len(changed) else _NOWHERE
+            yield Event(type=kind, object=Node(replica, row), resume_token=self._token(at))
+
+    @property
+    def _patience_s(self) -> float:
+        return min(self._watch.patience_s, matched.LOOK_S) if self._matched else self._watch.patience_s
 
     @staticmethod
     def _namespace(delta: Delta) -> str:
@@ -162,7 +213,9 @@ class Subscription:
             return
         replica = self._context.source.get(self._resource)
         self._watch.open(opened, self._here()[1])
-        page = await lists.answer(replica, self._query, Scope(namespaces=opened), await self._context.related())
+        page = await lists.answer(replica, self._query, Scope(namespaces=opened), self._related())
+        for row in page.rows:
+            self._matched.come(row.uid)
         for event in self._added(replica, page.rows, here):
             yield event
 
@@ -181,14 +234,22 @@ class Subscription:
 
     # -- one change ------------------------------------------------------------------------------------------------
 
-    def _event(self, before: Row | None, after: Row | None, last: Row | None, at: Place) -> Event | None:
+    def _told(self, delta: Delta, at: Place) -> Event | None:
+        before, after, last = delta.before, delta.after, delta.last or delta.before
+        if not self._matched:
+            return self._event(before is not None and self._passes(before), before, after, last, at)
+        shown = after or last
+        if shown is None:
+            return None
+        event = self._event(shown.uid in self._matched, before, after, last, at)
+        if event is not None:
+            (self._matched.go if event.type is common.EventType.DELETED else self._matched.come)(shown.uid)
+        return event
+
+    def _event(self, was: bool, before: Row | None, after: Row | None, last: Row | None, at: Place) -> Event | None:
         """How the filter sees a change: an object that leaves it is deleted, one that enters it is added."""
-        known = self._context.relations()
-        if isinstance(known, relations.Related):
-            known.renew()
-        was = before is not None and self._passes(before)
-        now = after is not None and self._passes(after)
-        if now:
+        shown: Row | None
+        if after is not None and self._passes(after):
             kind, shown = (common.EventType.MODIFIED if was else common.EventType.ADDED), after
         elif was:
             kind, shown = common.EventType.DELETED, before if after is not None else last
@@ -198,11 +259,23 @@ class Subscription:
         return Event(type=kind, object=None if shown is None else Node(replica, shown), resume_token=self._token(at))
 
     def _passes(self, row: Row) -> bool:
+        view = View(self._context.source.get(self._resource), self._related())
+        return lists.passes(view, self._query, row, self._watch.scope)
+
+    def _related(self) -> relations.Related | None:
+        """How kinds are related now."""
         known = self._context.relations()
-        resolver = known if isinstance(known, relations.Related) else None
-        return lists.passes(
-            View(self._context.source.get(self._resource), resolver), self._query, row, self._watch.scope
-        )
+        if not isinstance(known, relations.Related):
+            return None
+        others = self._others()
+        if others != self._looked_at:
+            known.renew()
+            self._looked_at = others
+        return known
+
+    def _others(self) -> list[Place | None]:
+        """Where the related kinds are."""
+        return [self._context.source.position(resource) for resource in self._matched.related]
 
     def _here(self) -> Place:
         position = self._context.source.position(self._resource)
@@ -229,13 +302,18 @@ class Subscription:
 
     def _token(self, at: Place) -> str:
         run, number, identifier = at
-        return pages.encode(Position(run, identifier, (number, self._watch.mark)), self._question)
+        return pages.encode(Position(run, identifier, (number, self._mark())), self._question)
+
+    def _mark(self) -> str:
+        """What has to be the same where a token is continued from: rights, and the related kinds."""
+        return matched.mark(self._watch.mark, self._as_of)
 
     def _read(self, token: str) -> Place:
         """The place of an event's token, or of a list's end cursor."""
         run, number, identifier, mark = self._moment(arguments.text("resumeToken", token))
-        # With other rights: what was hidden then is missing among the changes since.
-        return (run, number, identifier) if mark == self._watch.mark else _NOWHERE
+        # With other rights: what was hidden then is missing among the changes since. With related kinds that have
+        # changed: what matched then is not known.
+        return (run, number, identifier) if mark == self._mark() else _NOWHERE
 
     def _moment(self, token: str) -> pages.Moment:
         try:
@@ -264,5 +342,7 @@ async def subscribe(context: Context, resource: Resource, given: Mapping[str, An
     watch = Watch(await scopes.watched(context, resource, query.namespaces), query.namespaces, context.rights.renewed_s)
     await answers.wait(context, resource, given)
     await context.related()
-    async for event in Subscription(context, resource, query, watch).events(given.get("resume_token")):
-        yield event
+    subscription = Subscription(context, resource, query, watch)
+    async with aclosing(subscription.events(given.get("resume_token"))) as events:
+        async for event in events:
+            yield event

@@ -16,6 +16,7 @@ from krm.query.lists import Scope
 from krm.resources import Resource
 from krm.schema.context import Context
 from krm.schema.engine import Request
+from krm.schema.matched import Memory
 from krm.table.freshness import State
 from tests.sources import FilledSource, pod
 from tests.unit.schema.asking import engine
@@ -28,8 +29,13 @@ class Subscriber:
 
     def __init__(self, source: FilledSource, arguments: str, context: Context | None = None) -> None:
         query = f"subscription {{ pods{arguments and f'({arguments})'} {FIELDS} }}"
-        self._answers = engine().answers(Request(query=query), context or Context(source=source))
+        self._by = engine()
+        self._answers = self._by.answers(Request(query=query), context or Context(source=source))
         self.token = ""
+
+    @property
+    def memory(self) -> Memory:
+        return self._by._memory
 
     async def raw(self) -> dict[str, Any]:
         answer = await asyncio.wait_for(anext(self._answers), 10)
