@@ -1,7 +1,8 @@
 """``GET /frames/{resource}``: the query string as a question, the answer as an Arrow IPC stream, errors as JSON.
 
-The stream begins once the rows are known and goes on batch by batch; what fails after that ends the connection without
-the end of the stream, so that a reader never takes a part for the whole.
+The stream begins once the rows are known and goes on batch by batch; what fails after that ends the connection in the
+middle of an Arrow message, so that no reader takes a part for the whole. A frame that is too large is refused before:
+exactly where it has one batch, and where the first batch lets more be expected than is allowed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import asyncio
 import difflib
 import logging
 import re
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -154,6 +157,11 @@ def _metadata(found: answers.Connection, resource: Resource) -> dict[str, str]:
     }
 
 
+_END_BYTES: Final = 8
+_CUT: Final = struct.pack("<iI", -1, 64)
+"""How an Arrow message begins that does not go on: every reader calls it an error."""
+
+
 class Stream:
     """The bytes of a frame as Arrow IPC, batch by batch."""
 
@@ -163,7 +171,6 @@ class Stream:
         self._bounds = bounds
         self._outlet = _Outlet()
         self._batches: Any = iter(())
-        self._sent = 0
 
     @property
     def odd(self) -> Odd:
@@ -171,10 +178,25 @@ class Stream:
         return self._frame.odd
 
     async def begin(self) -> None:
-        """Work out what comes before the first byte."""
+        """Work out what comes before the first byte. Raises ``AnswerError`` for a frame that is too large."""
+        await self._begin()
+        before = self._outlet.size
+        await self._next()
+        batches = max(1, -(-len(self._frame.page.rows) // frames.ROWS_A_BATCH))
+        expected = before + batches * (self._outlet.size - before) + _END_BYTES
+        if expected > self._bounds.max_bytes:
+            await Stream(replace(self._frame, odd=Odd()), self._schema, self._bounds).measure()
+
+    async def _begin(self) -> None:
         self._batches = await cells.in_turns(self._frame.batches(self._schema))
         self._writer = pa.ipc.new_stream(self._outlet, self._schema)
-        await self._next()
+
+    async def measure(self) -> None:
+        """Work out all of it and keep nothing. Raises ``AnswerError`` where it is too large."""
+        await self._begin()
+        while await self._next():
+            self._piece()
+        self._piece()
 
     async def _next(self) -> bool:
         batch = next(self._batches, None)
@@ -185,21 +207,23 @@ class Stream:
         return True
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Raises ``KrmError``, ``TimeoutError``: what was given so far is not the whole."""
-        goes_on = True
-        while goes_on:
+        """Raises ``KrmError``, ``TimeoutError``: what was given so far is not the whole, as its last piece says."""
+        try:
+            goes_on = True
+            while goes_on:
+                yield self._piece()
+                async with asyncio.timeout(self._bounds.timeout_s):
+                    goes_on = await self._next()
             yield self._piece()
-            async with asyncio.timeout(self._bounds.timeout_s):
-                goes_on = await self._next()
-        yield self._piece()
+        except (KrmError, TimeoutError):
+            yield _CUT
+            raise
 
     def _piece(self) -> bytes:
-        piece = self._outlet.taken()
-        self._sent += len(piece)
-        if self._sent > self._bounds.max_bytes:
+        if self._outlet.size > self._bounds.max_bytes:
             text = f"the frame is larger than {self._bounds.max_bytes} bytes (KRM_MAX_RESPONSE)"
             raise AnswerError(Code.BAD_ARGUMENT, f"{text}: ask for fewer objects (first) or columns")
-        return piece
+        return self._outlet.taken()
 
 
 class _Outlet:
@@ -207,10 +231,13 @@ class _Outlet:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self.size = 0
+        """Of all that was ever written."""
         self.closed = False
 
     def write(self, data: Any) -> int:
         self._parts.append(bytes(data))
+        self.size += len(self._parts[-1])
         return len(self._parts[-1])
 
     def flush(self) -> None:

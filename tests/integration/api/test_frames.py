@@ -259,11 +259,48 @@ async def test_an_answer_of_too_many_rows_is_refused(source: FilledSource) -> No
         assert "KRM_MAX_ROWS" in message
 
 
-async def test_a_frame_that_grows_too_large_is_broken_off(source: FilledSource) -> None:
+async def test_a_frame_that_is_too_large_is_refused_before_its_first_byte(source: FilledSource) -> None:
     async with running(source, max_response=2_000) as api:
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await get(api, "pods")
+        for arguments in ({}, {"columns": "metadata.name,metadata.uid,metadata.annotations"}):
+            status, code, message = await refusal(api, "pods", **arguments)
+            assert (status, code) == (400, "BAD_ARGUMENT")
+            assert message.startswith("the frame is larger than 2000 bytes (KRM_MAX_RESPONSE)")
         assert (await get(api, "pods", columns="metadata.name", first="1"))[0] == 200
+
+
+async def test_a_frame_of_several_batches_is_refused_before_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "ROWS_A_BATCH", 10)
+    pods = [pod(f"p-{number:03}") for number in range(60)]
+    async with running(FilledSource({"pods": pods})) as api:
+        _, whole, _ = await get(api, "pods", columns="metadata.name,spec")
+    for most, expected in ((len(whole), 200), (len(whole) - 1, 400)):
+        async with running(FilledSource({"pods": pods}), max_response=most) as api:
+            assert (await get(api, "pods", columns="metadata.name,spec"))[0] == expected
+
+
+async def test_a_frame_that_grows_too_large_is_an_error_to_every_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "ROWS_A_BATCH", 10)
+    notes = [{"note": "x" * (10 if number < 40 else 5_000)} for number in range(60)]
+    pods = [pod(f"p-{number:03}") for number in range(60)]
+    for each, note in zip(pods, notes, strict=True):
+        each["metadata"]["annotations"] = note
+    got = bytearray()
+
+    async def read(url: str) -> None:
+        async with api.client.get(url) as answer:
+            assert answer.status == 200
+            async for chunk in answer.content.iter_any():
+                got.extend(chunk)
+
+    async with running(FilledSource({"pods": pods}), max_response=30_000) as api:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await read(f"{api.url}/frames/pods?columns=metadata.name,metadata.annotations")
+    reader = pa.ipc.open_stream(bytes(got))
+    with pytest.raises((pa.ArrowInvalid, OSError)):
+        reader.read_all()
+    assert (
+        pa.ipc.open_stream(bytes(got[:-8])).read_all().num_rows == 40
+    )  # which without the last piece would pass for the whole
 
 
 async def test_requests_in_flight_are_counted_down_however_they_end(source: FilledSource) -> None:
