@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
 from krm import errors
 from krm.kube import failures
-from krm.objects.redact import Members, Parts
+from krm.objects.redact import Seen
 
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+See = Callable[[bytes], Seen | None]
+"""Looks at an object as API servers write it; None for one that must be looked at closer."""
 
 
 class EventType(StrEnum):
@@ -36,11 +40,8 @@ class WatchEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Unix time at which the bytes that completed it came."""
     ends_initial: bool = False
     """A bookmark: everything that existed at its version has been sent (asked for with ``initial_events``)."""
-    members: Members | None = None
-    """The object taken apart as far as that was done to look at it; who takes it may change it."""
-
-
-_NOTHING = msgspec.Raw()
+    seen: Seen | None = None
+    """What was seen of the object already."""
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -57,21 +58,6 @@ class _Object(msgspec.Struct, gc=False):
     metadata: _Meta | None = None
 
 
-class _Whole(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An object of the shape that most kinds have, taken apart in one go; in the order of API servers."""
-
-    kind: msgspec.Raw
-    api_version: msgspec.Raw = msgspec.field(name="apiVersion")
-    metadata: Parts
-    spec: msgspec.Raw = _NOTHING
-    status: msgspec.Raw = _NOTHING
-
-
-class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    type: EventType
-    object: _Whole
-
-
 class _MarkMeta(msgspec.Struct, gc=False):
     version: str = msgspec.field(name="resourceVersion")
     annotations: dict[str, str] | None = None
@@ -81,19 +67,17 @@ class _Mark(msgspec.Struct, gc=False):
     metadata: _MarkMeta
 
 
-_PLAIN = msgspec.json.Decoder(_Plain)
-_PLAIN_KIND = b'{"kind":'
-_PLAIN_STARTS = {kind: b'{"type":"%s","object":%s' % (kind.encode(), _PLAIN_KIND) for kind in EventType}
-_NO_TEXT = msgspec.Raw(b'""')
+_OPENINGS = {b'{"type":"%s"' % kind.encode(): kind for kind in (EventType.ADDED, EventType.MODIFIED, EventType.DELETED)}
+_OBJECT_AT = b',"object":'
+_OPENING_BYTES = max(map(len, _OPENINGS)) + len(_OBJECT_AT)
 _LINE = msgspec.json.Decoder(_Line)
 _OBJECT = msgspec.json.Decoder(_Object)
 _MARK = msgspec.json.Decoder(_Mark)
-_SPECIAL = frozenset((EventType.BOOKMARK, EventType.ERROR))
 _NOT_OBJECTS = frozenset(("Table", "Status"))
 
 
-def decode(line: bytes, received_s: float, peer: failures.Peer, where: str) -> WatchEvent:
-    """The event in ``line``.
+def decode(line: bytes, received_s: float, peer: failures.Peer, where: str, see: See | None = None) -> WatchEvent:
+    """The event in ``line``, with what ``see`` sees of its object, if it sees anything.
 
     Raises ``BadData`` for anything that is not a valid event of an object, and for an ERROR event what its code means
     (``Gone``, ``Throttled``, ``ServerFailed``, ``Unauthorized``, ``Forbidden``, ``NotFound``).
@@ -101,7 +85,7 @@ def decode(line: bytes, received_s: float, peer: failures.Peer, where: str) -> W
     try:
         if not line.isascii():
             line.decode()  # the JSON decoder passes over the text inside of the object
-        plain = _plain(line, received_s)
+        plain = None if see is None else _plain(line, received_s, see)
         if plain is not None:
             return plain
         found = _LINE.decode(line)
@@ -121,33 +105,17 @@ def decode(line: bytes, received_s: float, peer: failures.Peer, where: str) -> W
     return WatchEvent(type=found.type, raw=bytes(found.object), version=version or "", received_s=received_s)
 
 
-def _plain(line: bytes, received_s: float) -> WatchEvent | None:
+def _plain(line: bytes, received_s: float, see: See) -> WatchEvent | None:
     """The event in a line as API servers write them, looked through once; None where it must be looked at closer."""
-    try:
-        found = _PLAIN.decode(line)
-    except msgspec.MsgspecError:
+    start = line.find(_OBJECT_AT, 0, _OPENING_BYTES)
+    kind = _OPENINGS.get(line[: max(start, 0)])
+    if kind is None or not line.endswith(b"}"):
         return None
-    whole = found.object
-    start = _PLAIN_STARTS[found.type]
-    if found.type in _SPECIAL or not line.startswith(start) or not line.endswith(b"}}"):
+    raw = line[start + len(_OBJECT_AT) : -1]
+    seen = see(raw)
+    if seen is None:
         return None
-    kind, version = _plain_text(whole.kind), _plain_text(whole.metadata.get("resourceVersion", _NO_TEXT))
-    if kind is None or version is None or kind in _NOT_OBJECTS:
-        return None
-    parts: dict[str, Any] = {"kind": whole.kind, "apiVersion": whole.api_version, "metadata": whole.metadata}
-    if whole.spec is not _NOTHING:
-        parts["spec"] = whole.spec
-    if whole.status is not _NOTHING:
-        parts["status"] = whole.status
-    raw = line[len(start) - len(_PLAIN_KIND) : -1]
-    members = Members(parts, whole.metadata)
-    return WatchEvent(type=found.type, raw=raw, version=version, received_s=received_s, members=members)
-
-
-def _plain_text(raw: msgspec.Raw) -> str | None:
-    """A text without escapes; None for what must be looked at closer."""
-    text = bytes(raw)
-    return text[1:-1].decode() if text.startswith(b'"') and b"\\" not in text else None
+    return WatchEvent(type=kind, raw=raw, version=seen.look.metadata.version, received_s=received_s, seen=seen)
 
 
 def _bookmark(raw: msgspec.Raw, received_s: float, where: str) -> WatchEvent:

@@ -31,20 +31,19 @@ class Framer:
 
         Must be exhausted before the next call. Raises ``BadData`` at a line over the limit, after the lines before it.
         """
-        head, newline, rest = data.partition(b"\n")
-        self._keep(head)
-        if not newline:
+        lines = data.split(b"\n")
+        if len(lines) == 1:
+            self._keep(data)
             return
-        first = bytes(self._partial)
-        self._partial = bytearray()
-        if first.strip():
-            yield first
-        lines = rest.split(b"\n")
         last = lines.pop()
+        if self._partial:
+            self._keep(lines[0])
+            lines[0] = bytes(self._partial)
+            self._partial.clear()
         for line in lines:
             if len(line) > self._max:
                 raise self._too_long()
-            if line.strip():
+            if line and not line.isspace():
                 yield line
         self._keep(last)
 

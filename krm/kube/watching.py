@@ -15,7 +15,7 @@ import aiohttp
 from krm import errors
 from krm.kube import events, failures, framing
 from krm.kube.connect import Cluster
-from krm.kube.events import EventType, WatchEvent
+from krm.kube.events import EventType, See, WatchEvent
 
 __all__ = ["EventType", "WatchEvent", "watch"]
 
@@ -37,6 +37,7 @@ async def watch(
     params: Mapping[str, str] | None = None,
     max_line_bytes: int = framing.MAX_LINE_BYTES,
     on_open: Callable[[], None] | None = None,
+    see: See | None = None,
     wall: Callable[[], float] = time.time,
 ) -> AsyncGenerator[list[WatchEvent], None]:
     """Events at ``path`` after ``version``; each list (never empty) is what one read from the network completed.
@@ -45,6 +46,7 @@ async def watch(
     normally. ``silence_s`` without a byte is ``ClusterUnreachable``: ask for bookmarks, which come about once a minute.
     ``initial_events`` asks for all objects that exist first, ended by a bookmark with ``ends_initial``; only then may
     ``version`` be empty. ``params`` may hold selectors. ``on_open`` is called when the server has accepted the watch.
+    ``see`` looks at each object.
 
     Events before an error are given first. Raises ``Gone``, ``Throttled``, ``ServerFailed``, ``Unauthorized``,
     ``Forbidden``, ``NotFound`` for a refusal, as status or in the stream; ``BadData`` for a damaged stream;
@@ -75,7 +77,7 @@ async def watch(
             if not data:
                 return
             cluster.bytes_received += len(data)
-            batch, failure = _batch(framer, data, wall(), peer, where)
+            batch, failure = _batch(framer, data, wall(), peer, where, see)
             if batch:
                 yield batch
             if failure is not None:
@@ -99,12 +101,17 @@ async def _read(
 
 
 def _batch(
-    framer: framing.Framer, data: bytes, now_s: float, peer: failures.Peer, where: str
+    framer: framing.Framer,
+    data: bytes,
+    now_s: float,
+    peer: failures.Peer,
+    where: str,
+    see: See | None,
 ) -> tuple[list[WatchEvent], errors.ClusterError | None]:
     batch: list[WatchEvent] = []
     try:
         for line in framer.feed(data):
-            batch.append(events.decode(line, now_s, peer, where))  # noqa: PERF401 - what came before an error is kept
+            batch.append(events.decode(line, now_s, peer, where, see))  # noqa: PERF401 - what came before an error stays
     except errors.ClusterError as error:  # handed over, to be raised behind the events before it
         return batch, error
     return batch, None

@@ -10,12 +10,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from krm.objects import quantities
 from krm.objects.quantities import Quantity
 from krm.resources import Resource
 
 Object = Mapping[str, Any]
 Amounts = dict[str, Quantity]
+_CLAIMS: Final = "persistentVolumeClaims"
 _SCALARS: Final = frozenset((str, int, float, bool))
 
 
@@ -34,6 +37,26 @@ def deriver(resource: Resource) -> Callable[[Object], tuple[Any, ...]]:
         return tuple([computed.get(name) if steps is None else _scalar(_walked(obj, steps)) for name, steps in wanted])
 
     return derive
+
+
+def looker(resource: Resource) -> Callable[[Any, Callable[[], Object]], tuple[Any, ...]]:
+    """``columns`` of one kind out of what ``projections`` saw of an object, and the whole of it where need be."""
+    compute = _SEEN.get(resource.plural)
+    wanted = [(column.name, None if column.path is None else _steps(column.path)) for column in resource.columns]
+
+    def derive(look: Any, whole: Callable[[], Object]) -> tuple[Any, ...]:
+        computed = compute(look, whole) if compute else {}
+        return tuple([computed.get(name) if steps is None else _scalar(_seen(look, steps)) for name, steps in wanted])
+
+    return derive
+
+
+def _seen(look: Any, steps: tuple[str, ...]) -> Any:
+    for step in steps:
+        if look is None:
+            return None
+        look = getattr(look, step)
+    return look
 
 
 def at(obj: Any, path: str) -> Any:
@@ -104,7 +127,7 @@ def claims(pod: Object) -> list[str]:
 
 
 def _pod(pod: Object) -> dict[str, Any]:
-    return {**_requested(pod), "persistentVolumeClaims": claims(pod)}
+    return {**_requested(pod), _CLAIMS: claims(pod)}
 
 
 def _requested(pod: Object) -> Mapping[str, str | None]:
@@ -113,14 +136,48 @@ def _requested(pod: Object) -> Mapping[str, str | None]:
         spelled = repr(_spelled(pod))
     except (AttributeError, TypeError, RecursionError):  # malformed: computed each time, which says how
         return _computed_requests(pod)
-    known = _REQUESTED.get(spelled)
-    if known is None:
-        known = _computed_requests(pod)
-        if len(_REQUESTED) >= _REQUESTED_MAX:
-            _REQUESTED.clear()
-        if len(spelled) <= _SPELLED_MAX:
-            _REQUESTED[spelled] = known
-    return known
+    return _REQUESTED.get(spelled) or _remembered(spelled, _computed_requests(pod))
+
+
+def _remembered(spelled: str | bytes, requested: Mapping[str, Any]) -> Mapping[str, Any]:
+    if len(_REQUESTED) >= _REQUESTED_MAX:
+        _REQUESTED.clear()
+    if len(spelled) <= _SPELLED_MAX:
+        _REQUESTED[spelled] = requested
+    return requested
+
+
+def _seen_pod(look: Any, whole: Callable[[], Object]) -> Mapping[str, Any]:
+    """The same as ``_pod``, of which the parts that requests are made of were left as the bytes that they are."""
+    spec = look.spec
+    if spec is None:
+        return _pod(whole())
+    parts = [_seen_requests(container) for container in spec.containers or ()]
+    if spec.initContainers:
+        parts += [b"%s:%s" % (one.restartPolicy, _seen_requests(one)) for one in spec.initContainers]
+        parts.append(b"%d" % len(spec.initContainers))
+    # The parts are JSON, in which no byte is a control character: so no two pods are spelled alike that are not.
+    spelled = b"\0".join([*parts, _seen_requests(spec), spec.overhead])
+    requested = _REQUESTED.get(spelled) or _remembered(spelled, {**_computed_requests(whole()), _CLAIMS: []})
+    names = _seen_claims(look.metadata.name, spec.volumes or ())
+    return {**requested, _CLAIMS: names} if names else requested
+
+
+def _seen_requests(of: Any) -> Any:
+    return b"" if of.resources is None else of.resources.requests
+
+
+def _seen_claims(name: str, volumes: Iterable[Any]) -> list[str]:
+    names: list[str] = []
+    for volume in volumes:
+        claim = volume.persistentVolumeClaim
+        if volume.ephemeral and bytes(volume.ephemeral) != b"null":
+            found: Any = f"{name}-{volume.name}"
+        else:
+            found = claim and claim.claimName
+        if isinstance(found, str) and found not in names:
+            names.append(found)
+    return names
 
 
 def _spelled(pod: Object) -> tuple[Any, ...]:
@@ -153,28 +210,28 @@ def _computed_requests(pod: Object) -> Mapping[str, str | None]:
     }
 
 
-_REQUESTED: Final[dict[str, Mapping[str, str | None]]] = {}
+_REQUESTED: Final[dict[str | bytes, Mapping[str, Any]]] = {}
 _REQUESTED_MAX: Final = 4_096
 _SPELLED_MAX: Final = 4_096
 """Characters of one such key: the memory stays bounded whatever objects come."""
 
 
-LOOKED_AT: Final[Mapping[str, tuple[str, ...]]] = {
-    "pods": (
-        "metadata.name",
-        "spec.containers[*].resources.requests",
-        "spec.initContainers[*].resources.requests",
-        "spec.initContainers[*].restartPolicy",
-        "spec.resources.requests",
-        "spec.overhead",
-        "spec.volumes[*].name",
-        "spec.volumes[*].persistentVolumeClaim.claimName",
-        "spec.volumes[*].ephemeral",
-    )
+LOOKED_AT: Final[Mapping[str, Mapping[str, Any]]] = {
+    "pods": {
+        "spec.containers[*].resources.requests": msgspec.Raw,
+        "spec.initContainers[*].resources.requests": msgspec.Raw,
+        "spec.initContainers[*].restartPolicy": msgspec.Raw,
+        "spec.resources.requests": msgspec.Raw,
+        "spec.overhead": msgspec.Raw,
+        "spec.volumes[*].name": Any,
+        "spec.volumes[*].persistentVolumeClaim.claimName": Any,
+        "spec.volumes[*].ephemeral": msgspec.Raw,
+    }
 }
-"""What is computed needs these parts of an object beside the columns' own paths."""
+"""What is computed needs these parts of an object beside the columns' own paths: their types, or the bytes."""
 
 _COMPUTED: Final[Mapping[str, Callable[[Object], dict[str, Any]]]] = {"pods": _pod}
+_SEEN: Final[Mapping[str, Callable[[Any, Callable[[], Object]], Mapping[str, Any]]]] = {"pods": _seen_pod}
 
 
 def _is_of_the_whole_pod(name: str) -> bool:

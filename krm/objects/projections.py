@@ -1,62 +1,96 @@
-"""The few parts of an object that its row shows, read without building the rest of it.
+"""The few parts of an object that its row shows, read in one look at its bytes, without building the rest of it.
 
-A projection is a plain dict like the whole object, only pruned, so that what computes columns need not know of it.
-Objects that are not shaped as their kind should be are no error: they are read whole instead, by the caller.
+An object that is not shaped as its kind should be is no error: it is read whole instead, by the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypedDict
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import msgspec
 
 from krm.objects import derived
 from krm.resources import Resource
 
-METADATA: Final = (
-    *("metadata.namespace", "metadata.name", "metadata.uid", "metadata.resourceVersion", "metadata.labels"),
-    *("metadata.creationTimestamp", "metadata.ownerReferences[*].uid"),
-)
 _EACH: Final = "[*]"
+_NOTHING: Final = msgspec.Raw()
 
 Tree = dict[str, Any]
+"""Member -> the members that are wanted of it, or the type of its value."""
+
+
+class Owner(msgspec.Struct, gc=False):
+    """What refers to an owner."""
+
+    uid: str = ""
+
+
+class Metadata(msgspec.Struct, gc=False):
+    """What every kind's row shows, and what may have to be cut out."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    version: str = msgspec.field(name="resourceVersion", default="")
+    created: str | None = msgspec.field(name="creationTimestamp", default=None)
+    labels: dict[str, str] | None = None
+    owners: list[Owner] | None = msgspec.field(name="ownerReferences", default=None)
+    annotations: dict[str, msgspec.Raw] | None = None
+    managed: msgspec.Raw = msgspec.field(name="managedFields", default=_NOTHING)
+
+
+class Look(msgspec.Struct, gc=False, kw_only=True):
+    """What was seen of an object; each kind adds the parts that its columns are made of."""
+
+    metadata: Metadata
 
 
 class Projection:
     """Reads what the rows of one kind show."""
 
     def __init__(self, resource: Resource) -> None:
-        paths = (column.path for column in resource.columns if column.path is not None)
-        shape = _shape(_tree((*METADATA, *paths, *derived.LOOKED_AT.get(resource.plural, ()))), resource.kind)
+        wanted: dict[str, Any] = {column.path: Any for column in resource.columns if column.path is not None}
+        tree = _tree({**wanted, **derived.LOOKED_AT.get(resource.plural, {})})
+        members = [(member, _shape(inside, member) | None, None) for member, inside in tree.items()]
+        shape = msgspec.defstruct(resource.kind, members, bases=(Look,), gc=False, kw_only=True)
         self._decode = msgspec.json.Decoder(shape).decode
 
-    def of(self, text: bytes) -> Mapping[str, Any] | None:
-        """The parts of the object in ``text``; None where it is shaped otherwise, or is no JSON."""
+    def look(self, text: bytes) -> Look | None:
+        """What the object in ``text`` shows; None where it is shaped otherwise, or is no JSON.
+
+        Whether texts in it are valid UTF-8 is for the caller to see.
+        """
         try:
-            found: Mapping[str, Any] = self._decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = cast(Look, self._decode(text))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return found
+        return found if found.metadata.name else None
 
 
-def _tree(paths: Iterable[str]) -> Tree:
-    """Member -> what is wanted of it; nothing more is wanted of an empty one than itself."""
+def _tree(paths: Mapping[str, Any]) -> Tree:
     tree: Tree = {}
-    for path in paths:
+    for path, wanted in paths.items():
+        *above, last = path.split(".")
         inside = tree
-        for step in path.split("."):
+        for step in above:
             inside = inside.setdefault(step, {})
+        inside[last] = wanted
     return tree
 
 
-def _shape(tree: Tree, name: str) -> Any:
-    """The type that has the members of ``tree``, all of them optional and nullable."""
-    if not tree:
-        return Any
-    members: dict[str, Any] = {}
-    for step, wanted in tree.items():
+def _shape(wanted: Any, name: str) -> Any:
+    """The type that has the members of a tree, all of them optional and nullable; bytes that are kept are no union."""
+    if not isinstance(wanted, dict):
+        return wanted
+    members: list[tuple[str, Any, Any]] = []
+    for step, one in wanted.items():
         member = step.removesuffix(_EACH)
-        inside: Any = _shape(wanted, f"{name}_{member}")
-        members[member] = list.__class_getitem__(inside) | None if member != step else inside | None
-    return TypedDict(name, members, total=False)  # type: ignore[operator]  # made of data
+        inside = _shape(one, f"{name}_{member}")
+        if inside is msgspec.Raw:
+            members.append((member, inside, _NOTHING))
+        elif member != step:
+            members.append((member, list.__class_getitem__(inside) | None, None))
+        else:
+            members.append((member, Any if inside is Any else inside | None, None))
+    return msgspec.defstruct(name, members, gc=False)

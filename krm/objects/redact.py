@@ -15,18 +15,15 @@ import msgspec
 from krm import errors
 from krm.objects import paths
 from krm.objects.paths import Step
+from krm.objects.projections import Look, Projection
 from krm.resources import Resource
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
+_MANAGED: Final = b',"managedFields":[{'
+_SPEC: Final = b'"spec":'
+
 Parts = dict[str, msgspec.Raw]
-
-
-class Members(NamedTuple):
-    """An object taken apart: its members, and those of its metadata."""
-
-    whole: dict[str, Any]
-    metadata: Parts
 
 
 _parts = msgspec.json.Decoder(Parts)
@@ -35,25 +32,62 @@ _K = TypeVar("_K")
 _encoder = msgspec.json.Encoder()
 
 
+class Seen(NamedTuple):
+    """An object as it is stored, and what was seen of it."""
+
+    text: bytes
+    look: Look
+
+
 class Cleaner:
     """Makes what is stored out of what the API server sent, for one kind."""
 
     def __init__(self, resource: Resource, *, keep_managed_fields: bool = False, redact: Iterable[str] = ()) -> None:
         self._kind = _encoder.encode(resource.kind)
         self._api_version = _encoder.encode(resource.api_version)
+        self._start = b'{"kind":%s,"apiVersion":%s,' % (self._kind, self._api_version)
+        self._starts = (self._start + b'"metadata":{', b'{"metadata":{')
+        self._projection = Projection(resource)
         self._keep_managed_fields = keep_managed_fields
         self._dropped = ("data", "stringData") if (resource.group, resource.kind) == ("", "Secret") else ()
         self._paths = [_path(text) for text in redact]
 
-    def clean(self, raw: bytes | msgspec.Raw, members: Members | None = None) -> bytes:
+    def see(self, raw: bytes) -> Seen | None:
+        """An object as API servers write it, without what is never stored, in one look; None where that will not do.
+
+        The same as ``clean`` and then a look, without taking the object apart. ``raw`` must be UTF-8.
+        """
+        if self._dropped or self._paths or not (raw.startswith(self._starts) and raw.endswith(b"}")):
+            return None
+        text = raw
+        start = -1 if self._keep_managed_fields else raw.find(_MANAGED)
+        if start >= 0:
+            # Objects in a list: it ends where one ends. What is left would be no JSON if that were not its end, as
+            # a list, or a text in it, would be left open.
+            end = raw.find(b"]", start)
+            if raw[end - 1 : end + 2] != b"}]}" or raw.find(_SPEC, 0, start) >= 0:
+                return None
+            text = raw[:start] + raw[end + 1 :]
+        look = self._projection.look(text)
+        if look is None or (look.metadata.managed and not self._keep_managed_fields):
+            return None
+        if look.metadata.annotations and LAST_APPLIED in look.metadata.annotations:
+            return None
+        return Seen(text if text.startswith(self._start) else self._start + text[1:], look)
+
+    def look_closer(self, raw: bytes) -> tuple[bytes, Look | None]:
+        """``clean`` text of an object, and what is seen of it, if it is shaped as its kind should be."""
+        text = self.clean(raw)
+        return text, self._projection.look(text)
+
+    def clean(self, raw: bytes | msgspec.Raw) -> bytes:
         """JSON text of the object without what is never stored, and with its kind, which items of lists lack.
 
-        ``members``: the same object where it was taken apart already; they are used up.
         Raises ``errors.BadData`` for what is not a JSON object in UTF-8.
         """
         try:
-            parts: dict[str, Any] = _parts.decode(raw) if members is None else members.whole
-            metadata = _object(parts.get("metadata")) if members is None else members.metadata
+            parts = _parts.decode(raw)
+            metadata = _object(parts.get("metadata"))
             if metadata is not None:
                 self._clean_metadata(metadata)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

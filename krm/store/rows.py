@@ -18,8 +18,8 @@ import orjson
 
 from krm import errors
 from krm.objects import derived, versions
-from krm.objects.projections import Projection
-from krm.objects.redact import Cleaner, Members
+from krm.objects.projections import Look
+from krm.objects.redact import Cleaner, Seen
 from krm.resources import Resource
 from krm.store import envelope
 from krm.store.compression import Compressor, Text
@@ -97,23 +97,21 @@ class Codec:
         self._schema = schema(resource)
         self._shared_labels: dict[bytes, Mapping[str, str]] = {}
         self._shared_owners: dict[bytes, tuple[str, ...]] = {}
-        self._projection = Projection(resource)
         self._derive = derived.deriver(resource)
+        self._derive_seen = derived.looker(resource)
         self.malformed = 0
         """Objects that lacked what every object has (uid, version, well-formed columns); kept, with gaps."""
 
-    def encode(
-        self, raw: bytes | msgspec.Raw, *, time_streamed: float | None = None, members: Members | None = None
-    ) -> Row:
+    def encode(self, raw: bytes, *, time_streamed: float | None = None, seen: Seen | None = None) -> Row:
         """The row of an object that the API server sent. Raises ``errors.BadData`` for what is no JSON object.
 
-        What is merely incomplete or odd is kept, with gaps, and counted in ``malformed``.
+        What is merely incomplete or odd is kept, with gaps, and counted in ``malformed``. ``seen``: what the cleaner
+        has seen of it already.
         """
-        text = self.cleaner.clean(raw, members)
-        obj = self._projection.of(text)
-        if obj is None:
-            obj = _loads(text)
-        head = self._head(obj, time_streamed)
+        if seen is None and (raw.isascii() or _is_utf8(raw)):
+            seen = self.cleaner.see(raw)
+        text, look = seen or self.cleaner.look_closer(raw)
+        head = self._head(_loads(text), time_streamed) if look is None else self._seen(text, look, time_streamed)
         how, dictionary, body = self.compressor.compress(text)
         try:
             packed = _encode_head(head)
@@ -123,6 +121,24 @@ class Codec:
             packed = _encode_head(head)
         record = envelope.seal(Envelope(how, self._schema, dictionary, packed, body, len(text)))
         return _row(head, record)
+
+    def _seen(self, text: bytes, look: Look, time_streamed: float | None) -> _Head:
+        """The same as ``_head`` of the whole object."""
+        metadata = look.metadata
+        is_valid = versions.is_valid(metadata.version)
+        if not (is_valid and metadata.uid):
+            self.malformed += 1
+        return _Head(
+            metadata.namespace,
+            metadata.name,
+            metadata.uid or f"{metadata.namespace}/{metadata.name}",
+            metadata.version if is_valid else "",
+            metadata.created or None,
+            metadata.labels or {},
+            tuple([owner.uid for owner in metadata.owners]) if metadata.owners else (),
+            self._derive_seen(look, lambda: _loads(text)),
+            time_streamed,
+        )
 
     def _head(self, obj: Mapping[str, Any], time_streamed: float | None) -> _Head:
         given = obj.get("metadata")
@@ -236,6 +252,14 @@ def _loads(text: bytes) -> Mapping[str, Any]:
     if not isinstance(obj, dict):
         raise errors.BadData("not a JSON object")
     return obj
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _storable(value: Any) -> Any:

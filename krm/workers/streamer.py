@@ -146,6 +146,7 @@ class Streamer(Worker):
             timeout_s=WATCH_TIMEOUT_S * random.uniform(0.8, 1.0),  # noqa: S311 - spreads the reconnects
             silence_s=SILENCE_S,
             on_open=lambda: self._hear(stream.scope, connected=True),
+            see=self._codec.cleaner.see,
         )
         async with contextlib.aclosing(events):
             async for batch in events:
@@ -182,7 +183,7 @@ class Streamer(Worker):
             if event.type == "BOOKMARK":
                 version, record = event.version, b""
             else:
-                row = self._codec.encode(event.raw, time_streamed=event.received_s, members=event.members)
+                row = self._codec.encode(event.raw, time_streamed=event.received_s, seen=event.seen)
                 version, record = row.version, row.record
                 if is_valid(version) and newer(version, end):
                     samples += measuring.samples(event, row, skew)

@@ -81,8 +81,8 @@ def ours(parts: list[bytes], codec: Codec) -> list[tuple[str, str]]:
     framer, found = framing.Framer(), []
     for part in parts:
         for line in framer.feed(part):
-            event = events.decode(line, 0.0, PEER, "")
-            row = codec.encode(event.raw, time_streamed=0.0, members=event.members)
+            event = events.decode(line, 0.0, PEER, "", codec.cleaner.see)
+            row = codec.encode(event.raw, time_streamed=0.0, seen=event.seen)
             found.append((row.name, row.version))
     return found
 

@@ -58,6 +58,71 @@ def test_everything_else_is_what_was_sent(rest: dict[str, Any], ascii_only: bool
     assert parsed(cleaned) == expected
 
 
+NASTY = st.sampled_from(
+    ["}]}", '}]},"spec":{', '"managedFields":[{', "[{", "]", "{", "\\", '"', "x", "\ud800", "é"]
+) | st.text(max_size=4)
+ENTRIES: st.SearchStrategy[Any] = st.lists(
+    st.dictionaries(NASTY, NASTY | st.just({"f:x": {}}) | st.just([{}]), max_size=3) | NASTY, max_size=3
+)
+METADATA = st.dictionaries(
+    st.sampled_from(["labels", "annotations", "managedFields", "ownerReferences", "spec", "x"]),
+    st.dictionaries(NASTY | st.just(LAST_APPLIED), NASTY, max_size=2) | ENTRIES,
+)
+MEMBERS = st.dictionaries(
+    st.sampled_from(["spec", "status", "data", "metadata", "x"]),
+    NASTY | ENTRIES | st.builds(lambda inner: {"template": {"metadata": inner}}, METADATA),
+    max_size=3,
+)
+
+
+@given(METADATA, MEMBERS, st.booleans(), st.booleans(), st.sampled_from(["", " "]))
+def test_what_is_seen_in_one_look_is_what_is_cleaned_piece_by_piece(
+    metadata: dict[str, Any], members: dict[str, Any], in_list: bool, keep: bool, space: str
+) -> None:
+    identity = {} if in_list else {"kind": "Pod", "apiVersion": "v1"}
+    sent = {**identity, "metadata": {"name": "n", **metadata}, **{k: v for k, v in members.items() if k != "metadata"}}
+    raw = json.dumps(sent, separators=(",", ":" + space)).encode()
+    cleaner = Cleaner(PODS, keep_managed_fields=keep)
+    seen = cleaner.see(raw)
+    assert seen is None or seen.text == cleaner.clean(raw)
+
+
+@pytest.mark.parametrize("start", ["", '"kind":"Pod","apiVersion":"v1",'])
+def test_objects_as_api_servers_write_them_are_cleaned_in_one_look(start: str) -> None:
+    managed = '"managedFields":[{"manager":"kubelet","fieldsV1":{"f:spec":{"k:{\\"port\\":1}":{}}}}]'
+    raw = f'{{{start}"metadata":{{"name":"n","labels":{{"a":"b"}},{managed}}},"spec":{{"nodeName":"x"}}}}'.encode()
+    seen = Cleaner(PODS).see(raw)
+    assert seen is not None
+    assert b"managedFields" not in seen.text
+    assert seen.text == Cleaner(PODS).clean(raw)
+    assert (seen.look.metadata.name, seen.look.metadata.labels) == ("n", {"a": "b"})
+    kept = Cleaner(PODS, keep_managed_fields=True).see(raw)
+    assert kept is not None
+    assert parsed(kept.text) == {"kind": "Pod", "apiVersion": "v1", **parsed(raw)}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"metadata":{"name":"n"},"spec":{"template":{"metadata":{"x":1,"managedFields":[{"manager":"a"}]}}}}',
+        b'{"metadata":{"name":"n","annotations":{"%s":"%s"}}}' % (LAST_APPLIED.encode(), CANARY.encode()),
+        b'{"metadata":{"managedFields":[{"manager":"a"}],"name":"n"}}',
+        b'{"metadata":{"name":"n","managedFields":[{"manager":"a]"}]}}',
+        b'{"metadata":{"name":"n","managedFields":[{"a":[{}]},{"b":1}]}}',
+        b'{"metadata":{"name":"n"}} ',
+        b'{"metadata":{"namespace":"n"}}',
+    ],
+)
+def test_other_objects_are_looked_at_closer(raw: bytes) -> None:
+    assert Cleaner(PODS).see(raw) is None
+
+
+def test_what_must_be_taken_out_is_not_passed_over_in_one_look() -> None:
+    raw = json.dumps({"metadata": {"name": "n"}, "data": {"a": CANARY}}, separators=(",", ":")).encode()
+    assert Cleaner(SECRETS).see(raw) is None
+    assert Cleaner(PODS, redact=["data"]).see(raw) is None
+
+
 def _containers(spec: Any) -> list[dict[str, Any]]:
     found = spec.get("containers") if isinstance(spec, dict) else None
     listed = found.values() if isinstance(found, dict) else found if isinstance(found, list) else []
