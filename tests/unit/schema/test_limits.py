@@ -12,7 +12,7 @@ import pytest
 
 from krm.errors import AnswerError, Code
 from krm.schema import build, limits
-from krm.schema.documents import Documents, Invalid
+from krm.schema.documents import KEPT_BYTES, Documents, Invalid
 from krm.schema.limits import Limits
 
 BOUND_S = 0.05
@@ -148,3 +148,13 @@ def test_a_known_document_is_parsed_once_and_the_least_used_is_forgotten() -> No
     for number in range(3):
         documents.get(f"{{ a{number}: pods {{ totalCount }} }}")
     assert documents.get("{ pods { totalCount } }") is not first
+
+
+def test_long_documents_push_each_other_out() -> None:
+    documents = Documents(build.default()._schema, Limits())
+    long = [f"{{ a{number}: pods {{ totalCount }} }} #{'x' * (KEPT_BYTES // 3)}" for number in range(4)]
+    first = documents.get(long[0])
+    assert documents.get(long[0]) is first
+    for text in long[1:]:
+        documents.get(text)
+    assert documents.get(long[0]) is not first
