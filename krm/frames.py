@@ -77,7 +77,7 @@ async def _aggregated(table: TableStore, codec: Codec) -> pd.DataFrame:
         before = await _ready_head(table)
         rows = {uid: codec.decode(record) async for part in table.records() for uid, record in part}
         head = await _ready_head(table)
-        for change in await _changes_since(table, before.change):
+        for change in await _changes_since(table, before.applied[1]):
             if change.seq > head.seq:
                 break
             if change.type == "DELETED":
@@ -127,8 +127,7 @@ async def _fill(table: TableStore, codec: Codec, rows: list[dict[str, Any]]) -> 
     """Complete listed rows from the table, where it has the object at the same version."""
     for start in range(0, len(rows), 1_000):
         part = rows[start : start + 1_000]
-        with translated():
-            records = await table.store.client.hmget(table.keys.objects, [row["uid"] for row in part])
+        records = await table.records_of([row["uid"] for row in part])
         for row, record in zip(part, records, strict=True):
             if record is not None and (found := codec.decode(record)).version == row["resource_version"]:
                 row |= _cells(codec, found, "verified")

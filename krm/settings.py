@@ -203,6 +203,7 @@ class Settings:
     changes_retention_s: float = _option(
         "KRM_CHANGES_RETENTION", _duration("10s", "24h"), 900.0, "how long changes are kept"
     )
+    shards: int = _option("KRM_SHARDS", _whole(1, 64), 1, "over how many hash slots the rows of a resource are spread")
     redact: tuple[str, ...] = _option("KRM_REDACT", _words, (), "further paths that are never stored")
     keep_managed_fields: bool = _option("KRM_KEEP_MANAGED_FIELDS", _switch, False, "store metadata.managedFields too")
     host: str = _option("KRM_HOST", _text, "127.0.0.1", "address that the API listens on")

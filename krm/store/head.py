@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from krm.errors import CorruptData
 from krm.objects import versions
+
+MAX_SHARDS: Final = 64
 
 
 class ListHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,19 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the newest entry of ``events`` that is in the table."""
     last_event_ms: int | None
     """When the newest event or bookmark was received (Redis' clock), None before the first."""
+    shards: int = 1
+    """Over how many shards the rows are spread."""
+    applied_seq: int | None = None
+    """Of a table over several shards: up to this change the rows are in theirs, ..."""
+    applied_change: str | None = None
+    """... and its id; rows of one shard are always in step."""
+
+    @property
+    def applied(self) -> tuple[int, str]:
+        """(seq, id) of the change from which on changes are to be applied to rows that are read from now on."""
+        if self.applied_seq is None or self.applied_change is None:
+            return self.seq, self.change
+        return self.applied_seq, self.applied_change
 
     @property
     def contiguous(self) -> bool:
@@ -239,6 +254,9 @@ def table_head(data: Mapping[bytes, bytes]) -> Head | None:
             at_ms=int(data[b"at"]),
             cursor=data[b"cursor"].decode(),
             last_event_ms=int(data[b"last_event"]) or None,
+            shards=_shards(data),
+            applied_seq=int(data[b"applied_seq"]) if b"applied_seq" in data else None,
+            applied_change=data[b"applied_change"].decode() if b"applied_change" in data else None,
         )
     except (KeyError, ValueError) as error:
         raise CorruptData(f"the head of the table does not decode: {error!r}") from error
@@ -257,7 +275,15 @@ def _building(data: Mapping[bytes, bytes]) -> Head:
         missed=Missed(),
         at_ms=int(data.get(b"at", 0)),
         last_event_ms=None,
+        shards=_shards(data),
     )
+
+
+def _shards(data: Mapping[bytes, bytes]) -> int:
+    count = int(data.get(b"shards", 1))
+    if not 1 <= count <= MAX_SHARDS:
+        raise CorruptData(f"a table over {count} shards")
+    return count
 
 
 _SUMMED = ("state", "rows", "digest", "epoch", "scopes", "missed", "cursor", "last_event")

@@ -35,7 +35,7 @@ class Keys:
 NAMES: Final = frozenset(
     {
         *("events", "position", "verified", "lists", "objects", "table", "changes"),
-        *("drift", "delays", "status", "fence", "dictionary", "requests"),
+        *("drift", "delays", "status", "fence", "dictionary", "requests", "applied"),
     }
 )
 """events, position, lists, ...: docs/DESIGN.md says who writes each and what it holds."""

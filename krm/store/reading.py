@@ -6,7 +6,8 @@ Only plain read commands, so that the API's Redis user needs no right to write o
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -57,12 +58,26 @@ class TableStore:
         self.cluster = cluster
         self.resource = resource
         self.keys = Keys.of(cluster, resource)
+        self.shards: int | None = None
+        """Over how many shards the rows are spread, as the head said that was read last."""
         self._redis: Any = store.client
 
     async def head(self) -> Head | None:
         """The head of the aggregated table, None before the first."""
         with translated():
-            return heads.table_head(await self._redis.hgetall(self.keys.table))
+            head = heads.table_head(await self._redis.hgetall(self.keys.table))
+        if head is not None:
+            self.shards = head.shards
+        return head
+
+    async def _shards_known(self) -> int:
+        if self.shards is None:
+            await self.head()
+        return self.shards or 1
+
+    def shard(self, number: int) -> Keys:
+        """The keys of a shard."""
+        return Keys.of(self.cluster, self.resource, number)
 
     async def now_ms(self) -> int:
         """Redis' clock: the one clock that ages are told by."""
@@ -116,14 +131,21 @@ class TableStore:
 
     async def records_from(self, cursor: int) -> tuple[int, list[tuple[str, bytes]]]:
         """One slice of ``records``, and where the next begins; 0 is the beginning, and the end."""
+        shards = await self._shards_known()
+        place, number = divmod(cursor, shards)
         with translated():
-            following, fields = await self._redis.hscan(self.keys.objects, cursor, count=SLICE)
-        return int(following), [(uid.decode("utf-8", "replace"), record) for uid, record in fields.items()]
+            following, fields = await self._redis.hscan(self.shard(number).objects, place, count=SLICE)
+        after = int(following) * shards + number if int(following) else (number + 1) % shards
+        return after, [(uid.decode("utf-8", "replace"), record) for uid, record in fields.items()]
 
     async def records_of(self, uids: Sequence[str]) -> list[bytes | None]:
         """The records of some rows; None for each that is not there."""
-        with translated():
-            return list(await self._redis.hmget(self.keys.objects, list(uids))) if uids else []
+        found: dict[str, bytes | None] = {}
+        for number, part in spread(uids, await self._shards_known()).items():
+            with translated():
+                records = await self._redis.hmget(self.shard(number).objects, part)
+            found.update(zip(part, records, strict=True))
+        return [found[uid] for uid in uids]
 
     async def last_change(self) -> str:
         """Id of the newest change, "0-0" for none."""
@@ -142,6 +164,14 @@ class TableStore:
         with translated():
             found = await self._redis.xread({self.keys.changes: after}, count=count, block=block_ms or None)
         return [_change(identifier, fields) for identifier, fields in entries(found, self.keys.changes)]
+
+    async def newest_changes(self, count: int) -> list[Change]:
+        """The last ``count`` changes, oldest first."""
+        if not count:
+            return []
+        with translated():
+            found = await self._redis.xrevrange(self.keys.changes, count=count)
+        return [_change(identifier, fields) for identifier, fields in reversed(found)]
 
     async def changes_between(self, first: str, last: str, *, count: int = SLICE) -> list[Change]:
         """Changes from ``first`` to ``last``, both inclusive; "-" and "+" are the ends, "(" excludes."""
@@ -183,6 +213,19 @@ class TableStore:
                     )
         current = data.get(b"current", b"0")
         return known, int(current) if current.isdigit() and int(current) in known else 0
+
+
+def spread(uids: Iterable[str], shards: int) -> dict[int, list[str]]:
+    """Which of ``uids`` lie in which shard."""
+    found: dict[int, list[str]] = {}
+    for uid in uids:
+        found.setdefault(shard_of(uid, shards), []).append(uid)
+    return found
+
+
+def shard_of(uid: str, shards: int) -> int:
+    """The shard of a row; the same in every process and release."""
+    return zlib.crc32(uid.encode("utf-8", "replace")) % shards if shards > 1 else 0
 
 
 def entries(answer: Any, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:

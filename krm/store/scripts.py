@@ -268,15 +268,85 @@ return {string.format('%d', seq), last, now}
 """
 )
 
+LOG: Final = (
+    _CLOCK
+    + _HOLD
+    + """
+-- APPLY for a table over several shards, whose rows follow by PLACE. KEYS fence, table, changes, drift; ARGV as of
+-- APPLY, but per operation: kind, uid, version, record, record before. All rows up to the expected seq are in place.
+if not hold('aggregator', ARGV[1]) then return redis.error_reply('KRMFENCED aggregator') end
+local head = redis.call('HMGET', KEYS[2], 'run', 'seq', 'change')
+if (head[1] or '') ~= ARGV[2] or (head[2] or '') ~= ARGV[3] then return redis.error_reply('KRMOUTOFSTEP table') end
+local now = now_ms()
+local fields = tonumber(ARGV[7])
+local seq = tonumber(ARGV[3])
+local last = ''
+for i = 8 + fields, #ARGV, 5 do
+  local kind, uid, version, record, before = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  if kind == 'DRIFT' then
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], '*', 'd', record)
+  elseif kind ~= 'PUT' then
+    local unseen = '0'
+    if kind == 'DELETED' and record == '' then record = before unseen = '1' end
+    seq = seq + 1
+    last = redis.call('XADD', KEYS[3], '*', 't', kind, 'u', uid, 'v', version, 'r', record, 'p', before,
+      'n', string.format('%d', seq), 'x', unseen)
+  end
+end
+redis.call('HSET', KEYS[2], 'at', now, 'seq', string.format('%d', seq), 'applied_seq', ARGV[3],
+  'applied_change', head[3] or '0-0', unpack(ARGV, 8, 7 + fields))
+if last ~= '' then
+  redis.call('HSET', KEYS[2], 'change', last)
+  redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', ARGV[4])
+  redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%d', now - ARGV[5]))
+end
+return {string.format('%d', seq), last, now}
+"""
+)
+
+PLACE: Final = """
+-- Rows of one shard. KEYS applied, objects; ARGV run, seq that it has, seq that it gets, then uid, record ('': gone).
+local stands = redis.call('HMGET', KEYS[1], 'run', 'seq', 'rows')
+if stands[1] ~= ARGV[1] or stands[2] ~= ARGV[2] then return redis.error_reply('KRMOUTOFSTEP shard') end
+if redis.call('HLEN', KEYS[2]) ~= tonumber(stands[3]) then return redis.error_reply('KRMOUTOFSTEP rows of a shard') end
+for i = 4, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', KEYS[2], ARGV[i])
+  else
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  end
+end
+redis.call('HSET', KEYS[1], 'seq', ARGV[3], 'rows', redis.call('HLEN', KEYS[2]))
+return 1
+"""
+
+STAND: Final = """
+-- Where a shard stands: {run, seq}. KEYS applied, objects. A key of another type is nothing that KRM wrote: it goes.
+for i = 1, 2 do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[i]) end
+end
+local stands = redis.call('HMGET', KEYS[1], 'run', 'seq')
+return {stands[1] or '', stands[2] or ''}
+"""
+
+CLEAR: Final = """
+-- An empty shard of a new life of the table. KEYS applied, objects; ARGV run.
+redis.call('UNLINK', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], 'run', ARGV[1], 'seq', '0', 'rows', '0')
+return 1
+"""
+
 BEGIN: Final = (
     _CLOCK
     + _HOLD
     + """
--- KEYS fence, table, objects, changes; ARGV holder, new run. Withdraws the table and begins another life of it.
+-- KEYS fence, table, objects, changes; ARGV holder, new run, shards. Withdraws the table and begins another life of it.
 if not hold('aggregator', ARGV[1]) then return redis.error_reply('KRMFENCED aggregator') end
 redis.call('DEL', KEYS[2])
 redis.call('UNLINK', KEYS[3], KEYS[4])
 redis.call('HSET', KEYS[2], 'run', ARGV[2], 'seq', '0', 'state', 'building', 'at', now_ms())
+if ARGV[3] ~= '1' then redis.call('HSET', KEYS[2], 'shards', ARGV[3]) end
 return 1
 """
 )

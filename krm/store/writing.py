@@ -19,6 +19,7 @@ from krm.store.compression import Compressor
 from krm.store.connect import Store, translated
 from krm.store.head import Head, ListHead, WorkerStatus
 from krm.store.reading import TableStore, entries
+from krm.store.shards import Shards
 
 Role = Literal["streamer", "verifier", "aggregator", "collector"]
 
@@ -234,20 +235,35 @@ class TableWriter(Writer):
 
     role = "aggregator"
 
-    def __init__(self, store: Store, table: TableStore, *, events_max: int, retention_s: float) -> None:
+    def __init__(
+        self, store: Store, table: TableStore, *, events_max: int, retention_s: float, shards: int = 1
+    ) -> None:
         super().__init__(store, table)
+        self._shards = Shards(self, shards)
         self._events_max = events_max
         self._retention_ms = int(retention_s * 1000)
 
     async def begin(self) -> str:
         """Withdraw whatever table there is and begin a new life of it; its run."""
         run = secrets.token_hex(8)
+        try:
+            head = await self.head()
+        except CorruptData:
+            head = None
         await self._run(
             scripts.BEGIN,
             [self.keys.fence, self.keys.table, self.keys.objects, self.keys.changes],
-            [self._holder, run],
+            [self._holder, run, self._shards.count],
         )
+        await self._shards.clear(run, before=head.shards if head is not None else 1)
+        self.shards = self._shards.count
         return run
+
+    async def resume(self, head: Head) -> bool:
+        """Go on with the stored table; False where it cannot be gone on with as it is."""
+        if head.shards != self._shards.count:
+            return False
+        return head.shards == 1 or await self._shards.finish(head)
 
     async def apply(self, head: Head, operations: Sequence[Operation]) -> tuple[int, str, int]:
         """Apply ``operations`` and store ``head`` in one step; (seq, id of the newest change or "", Redis' ms).
@@ -257,9 +273,16 @@ class TableWriter(Writer):
         fields = [part for pair in heads.head_fields(head).items() for part in pair]
         flat: list[Any] = [self._holder, head.run, head.seq, self._events_max, self._retention_ms, DRIFT_MAX]
         flat += [len(fields), *fields]
+        keys = self.keys
+        if self._shards.count > 1:
+            before = await self._shards.before(operations)
+            for operation, record in zip(operations, before, strict=True):
+                flat += (operation.kind, operation.uid, operation.version, operation.record, record)
+            seq, change, now = await self._run(scripts.LOG, [keys.fence, keys.table, keys.changes, keys.drift], flat)
+            await self._shards.place(head.run, head.seq, int(seq), operations)
+            return int(seq), change.decode(), int(now)
         for operation in operations:
             flat += (operation.kind, operation.uid, operation.version, operation.record)
-        keys = self.keys
         seq, change, now = await self._run(
             scripts.APPLY, [keys.fence, keys.table, keys.objects, keys.changes, keys.drift], flat
         )

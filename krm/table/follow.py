@@ -275,7 +275,7 @@ class Follower:
 
     async def _catch_up(self, rows: _Pile, head: Head, target: Head) -> tuple[int, str]:
         """Apply to ``rows`` the changes since ``head``, up to ``target`` at least, and prove them there."""
-        seq, cursor = head.seq, head.change
+        seq, cursor = head.applied
         if seq == target.seq:
             rows.prove(target)
         while seq < target.seq:

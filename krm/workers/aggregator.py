@@ -62,7 +62,11 @@ class Aggregator(Worker):
 
     def __init__(self, resource: Resource, settings: Settings, table: TableStore) -> None:
         writer = TableWriter(
-            table.store, table, events_max=settings.events_max, retention_s=settings.changes_retention_s
+            table.store,
+            table,
+            events_max=settings.events_max,
+            retention_s=settings.changes_retention_s,
+            shards=settings.shards,
         )
         super().__init__(resource, writer)
         self._settings = settings
@@ -121,7 +125,7 @@ class Aggregator(Worker):
         """Take over the stored table if it proves whole, else withdraw it and begin another."""
         positions = await self.writer.positions()
         head = await self._stored_head()
-        if head is not None and await self._load_rows(head):
+        if head is not None and await self.writer.resume(head) and await self._load_rows(head):
             for taken in head.scopes:
                 self._ledger.take_over(taken)
             self._head = head
@@ -130,6 +134,7 @@ class Aggregator(Worker):
             self._ledger = self._new_ledger()
             run = await self.writer.begin()
             self._head = _first_head(run)
+            self._table.shards = self.writer.shards
             logger.info("begins a new table", extra={**self._names(), "run": run})
         for scope in self._scopes:
             book, position = self._ledger.book(scope), positions.get(scope)

@@ -120,6 +120,44 @@ async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Pa
             print(f"{kind}: {ROUNDS} fail-overs, {reader.looks} answers looked at, 0 wrong")
 
 
+async def test_rows_over_several_shards_outlive_fail_overs_and_an_emptied_master(tmp_path: Path) -> None:
+    """Each loss hits another shard's server; emptied ones among them, which no replica can make good."""
+    shards, rng = 4, random.Random(11)
+    with redis_forms.start_cluster() as form:
+        async with (
+            running(form.url, tmp_path, pods=500, churn=EVENTS_A_SECOND, shards=shards) as chain,
+            looking(form.url) as reader,
+        ):
+            assert (await chain.ready()).shards == shards
+            await wait_until(lambda: reader.looks > 20, 20)
+            keys = [chain.table().shard(number).objects for number in range(shards)]
+            assert len({(await asyncio.to_thread(form.master_of, key)).port for key in keys}) > 1
+            for number in range(ROUNDS * 2):
+                key = keys[number % shards]
+                master = await asyncio.to_thread(form.master_of, key)
+                if number % 2:
+                    await told(master.ask, "FLUSHALL")
+                    print(
+                        f"{shards} shards: a master emptied, answers follow {await goes_on(chain, reader, 60):.1f} s on"
+                    )
+                    continue
+                end = ENDS[number // 2] if number // 2 < len(ENDS) else rng.choice(ENDS)
+                await end(form, master)
+                await wait_until(functools.partial(asyncio.to_thread, form.failed_over, master, key), 60, "taken over")
+                print(f"{shards} shards: {end.__name__}, answers follow {await goes_on(chain, reader, 60):.1f} s on")
+                if end is kill:
+                    await told(master.start)
+                elif end is freeze:
+                    master.thaw()
+                await wait_until(functools.partial(asyncio.to_thread, form.follows, master), 90, "follows")
+            chain.simulation.set_churn(0)
+            await wait_until(lambda: answers(chain.table()), 10, "connections are made anew")
+            await chain.converged(60)
+            await wait_until(lambda: reader.rows() == chain.truth(), 30, "the replica is the truth")
+            assert reader.broken == []
+            print(f"{shards} shards: {ROUNDS * 2} losses, {reader.looks} answers looked at, 0 wrong")
+
+
 async def move_slot(form: Cluster, key: str) -> None:
     """Move the slot of ``key`` to another primary, key by key, while it is used."""
 

@@ -73,6 +73,7 @@ def test_values_are_read_into_their_types() -> None:
         ("KRM_LIST_PAGE_SIZE", "9" * 40, "a whole number"),
         ("KRM_CHANGES_RETENTION", "1s", "from 10s to 24h"),
         ("KRM_EVENTS_MAX", "10", "from 1000 to"),
+        ("KRM_SHARDS", "0", "from 1 to 64"),
         ("KRM_PORT", "65536", "from 0 to 65535"),
         ("KRM_PORT", "http", "a whole number"),
         ("KRM_RESOURCES", "pods,po", "pods is named twice"),

@@ -22,7 +22,7 @@ from krm.store.writing import EventWriter, ListWriter, Operation, TableWriter
 from tests import redis_forms
 from tests.chain import running
 from tests.integration.store.checks import check_that_cancelled_reads_never_cross_answers, refusal
-from tests.integration.store.samples import added, begun, event, gap, list_head
+from tests.integration.store.samples import added, begun, deleted, event, gap, list_head
 from tests.integration.store.test_connection import READS
 from tests.looking import looking
 from tests.redis_forms import PASSWORD, Cluster, Form, Sentinels
@@ -89,6 +89,22 @@ async def test_every_call_works(store: Store) -> None:
 async def test_every_kind_has_a_place_of_its_own(store: Store) -> None:
     for kind in RESOURCES.values():
         await fill(TableStore(store, "c", kind))
+
+
+async def test_one_table_lies_on_several_servers_of_a_cluster(form: Form, store: Store) -> None:
+    table = TableStore(store, "c", PODS)
+    aggregator = TableWriter(store, table, events_max=1_000, retention_s=60, shards=4)
+    assert await aggregator.acquire() == 0
+    kept = await begun(aggregator)
+    await kept.apply(*(added(f"u{number}", "1") for number in range(40)))
+    await kept.apply(deleted("u1", "1", "2"))
+    assert {uid async for part in table.records() for uid, _ in part} == {f"u{n}" for n in range(40) if n != 1}
+    assert [record is not None for record in await table.records_of(["u1", "u2", "u3"])] == [False, True, True]
+    masters = {form.master_of(table.shard(number).objects).port for number in range(4)}
+    assert (len(masters) > 1) == isinstance(form, Cluster)
+    head = await table.head()
+    assert head is not None
+    assert await aggregator.resume(head)
 
 
 async def test_scripts_are_sent_anew_where_redis_forgot_them(form: Form, store: Store) -> None:
