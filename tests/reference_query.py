@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import cmp_to_key
+from functools import cache, cmp_to_key
 from typing import Any
 
 import re2
@@ -18,6 +18,7 @@ import re2
 Object = Mapping[str, Any]
 _STEP = re.compile(r"\.?([A-Za-z_$][A-Za-z0-9_$-]*)|\[(\d+)\]|(\[\*\])|\['((?:[^'\\]|\\.)*)'\]")
 _SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_DERIVED = ("requests.", "persistentVolumeClaims")
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
@@ -26,7 +27,7 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 def elements(path: str, obj: Object) -> list[Any]:
     """What the path reaches: one value (None for missing), or one for each element of ``[*]``; never nothing."""
-    found: list[Any] = [with_derived(obj)]
+    found: list[Any] = [with_derived(obj) if path.startswith(_DERIVED) else obj]
     for match in _STEP.finditer(path):
         name, index, every, key = match.groups()
         if every:
@@ -93,8 +94,11 @@ def amount(value: Any) -> Fraction | None:
         return Fraction(value)
     if isinstance(value, float):
         return Fraction(repr(value))
-    if not isinstance(value, str):
-        return None
+    return _amount_of_text(value) if isinstance(value, str) else None
+
+
+@cache
+def _amount_of_text(value: str) -> Fraction | None:
     exponent = re.fullmatch(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))[eE]([+-]?[0-9]+)", value)
     if exponent:
         return Fraction(exponent[1]) * _power(10, int(exponent[2]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import orjson
@@ -44,9 +45,13 @@ def row(codec: Codec, obj: Mapping[str, Any], *, time_streamed: float | None = N
     return codec.encode(orjson.dumps(obj), time_streamed=time_streamed)
 
 
+codec_of = cache(Codec)
+"""Making one takes longer than a dozen rows."""
+
+
 def replica(objects: Iterable[Mapping[str, Any]], resource: Resource = PODS) -> Replica:
     """A replica that holds these objects."""
-    codec = Codec(resource)
+    codec = codec_of(resource)
     filled = Replica(resource, codec, cluster="default")
     filled.load([row(codec, obj) for obj in objects])
     return filled
