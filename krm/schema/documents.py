@@ -41,8 +41,10 @@ from krm.schema.limits import Limits
 MAX_ERRORS: Final = 10
 """Of one document; more help nobody, and each costs a search for suggestions."""
 KEPT: Final = 512
-AT_ONCE: Final = 500
+AT_ONCE: Final = 300
 """Tokens of a document that is parsed and validated on the event loop: ten milliseconds or so."""
+AT_ONCE_CHARACTERS: Final = 20_000
+"""The same: a long text is one token, of which the parser looks at each character."""
 MAX_WAITING: Final = 32
 """Larger documents that wait for their turn on the one thread that they have."""
 KEPT_BYTES: Final = 384 * 2**10
@@ -99,10 +101,15 @@ class Documents:
 
         Raises as ``get``, and ``AnswerError`` RATE_LIMITED where too many of these wait already.
         """
-        if text in self._kept or limits.check(text, self._bounds) <= AT_ONCE:
-            return self.get(text)
+        kept = self._known(text)
+        if kept is not None:
+            return kept
+        tokens = limits.check(text, self._bounds)
+        if tokens <= AT_ONCE and len(text) <= AT_ONCE_CHARACTERS:
+            self._keep(text, kept := self._made(text))
+            return kept
         if self._waiting >= MAX_WAITING:
-            raise AnswerError(Code.RATE_LIMITED, f"{MAX_WAITING} queries of more than {AT_ONCE} tokens wait already")
+            raise AnswerError(Code.RATE_LIMITED, f"{MAX_WAITING} queries that take long to read wait already")
         self._waiting += 1
         try:
             async with self._turn:
