@@ -244,6 +244,12 @@ def current() -> Session:
         return _sessions[key]
 
 
+def session_for(api: Any) -> Session | None:
+    """The session that answers for an API object; None where it talks to another cluster than KRM's."""
+    session = current()
+    return session if session.stands_for(str(api.api_client.configuration.host)) else None
+
+
 def _renew_locks() -> None:
     global _making
     _making = threading.Lock()

@@ -12,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from krm_client import calls, errors
 from krm_client.dropin import apis
+from krm_client.dropin import session as sessions
 from krm_client.dropin.apis import Read
 from krm_client.dropin.session import Session
 from krm_client.errors import KrmError
@@ -50,7 +51,7 @@ class Watch(_Official):  # type: ignore[misc]
     def stream(self, func: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """As the official method: events of ``func``'s list."""
         read = apis.read_of(func)
-        session = apis.session_for(read.api) if read is not None else None
+        session = sessions.session_for(read.api) if read is not None else None
         given = (
             read.given(args, {name: value for name, value in kwargs.items() if name != "deserialize"}) if read else None
         )

@@ -234,6 +234,37 @@ def test_deletion_of_many_is_read_back(world: World) -> None:
     assert _names(world.v1.list_namespaced_pod(world.namespace)) == ["m-3"]
 
 
+def test_other_forms_of_writing_are_read_back(world: World) -> None:
+    body = {"metadata": {"name": "f"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}
+    for _ in range(3):
+        made, status, _ = world.v1.create_namespaced_pod_with_http_info(
+            world.namespace, body, _return_http_data_only=False
+        )
+        assert status == 201
+        seen = world.v1.read_namespaced_pod("f", world.namespace)
+        assert seen.metadata.uid == made.metadata.uid
+        raw = world.v1.patch_namespaced_pod_status(
+            "f", world.namespace, {"status": {"phase": "Running"}}, _preload_content=False
+        )
+        version = json.loads(raw.data)["metadata"]["resourceVersion"]
+        seen = world.v1.read_namespaced_pod("f", world.namespace)
+        assert (seen.status.phase, seen.metadata.resource_version) == ("Running", version)
+        seen.metadata.labels = {"replaced": "yes"}
+        world.v1.replace_namespaced_pod("f", world.namespace, seen)
+        assert _names(world.v1.list_namespaced_pod(world.namespace, label_selector="replaced=yes")) == ["f"]
+        assert world.reads() == 0
+        world.v1.create_namespaced_pod_eviction("f", world.namespace, {"metadata": {"name": "f"}})
+        gone = _names(world.v1.list_namespaced_pod(world.namespace, label_selector="replaced=yes"))
+        there = world.beside.list_namespaced_pod(world.namespace).items
+        assert gone == [one.metadata.name for one in there]
+        assert [one.metadata.deletion_timestamp for one in there] == [
+            one.metadata.deletion_timestamp for one in world.v1.list_namespaced_pod(world.namespace).items
+        ]
+        world.v1.delete_collection_namespaced_pod_with_http_info(world.namespace, grace_period_seconds=0)
+        assert _names(world.v1.list_namespaced_pod(world.namespace)) == []
+        world.door.counts.clear()
+
+
 def test_write_in_a_thread_of_the_client_is_read_back(world: World) -> None:
     body = {"metadata": {"name": "later"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}
     made = world.v1.create_namespaced_pod(world.namespace, body, async_req=True).get(30)

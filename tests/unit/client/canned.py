@@ -95,14 +95,9 @@ def serving(prepare: Callable[[ThreadingHTTPServer], str] | None = None, host: s
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self._reply()
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            self._reply()
-
-        def _reply(self) -> None:
             size = int(self.headers.get("content-length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(method=self.command, path=self.path, headers=headers, body=self.rfile.read(size))
@@ -117,6 +112,8 @@ def serving(prepare: Callable[[ThreadingHTTPServer], str] | None = None, host: s
             self.wfile.write(reply.body)
             if reply.cut:
                 self.close_connection = True
+
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 (the base class's names)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
             return
