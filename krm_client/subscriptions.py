@@ -22,7 +22,7 @@ from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 from graphql import ExecutionResult
 
-from krm_client import answers, errors, transports
+from krm_client import answers, errors, proxies, transports
 from krm_client.answers import GraphQLError
 from krm_client.documents import Document
 from krm_client.errors import KrmConnectError, KrmError, KrmTlsError
@@ -238,10 +238,12 @@ def _options(settings: ClientSettings) -> dict[str, Any]:
         "connect_timeout": settings.timeout_s,
         "ack_timeout": settings.timeout_s,
         "close_timeout": _CLOSE_S,
-        "connect_args": {"max_size": _LARGEST_EVENT, "close_timeout": _CLOSE_S},
+        "connect_args": {
+            "max_size": _LARGEST_EVENT,
+            "close_timeout": _CLOSE_S,
+            "proxy": proxies.proxy_of(settings.origin),
+        },
     }
-    if settings.origin.is_loopback:
-        options["connect_args"]["proxy"] = None
     if settings.origin.scheme == "https":
         options["ssl"] = transports.tls_context(settings)
     return options
@@ -275,7 +277,7 @@ def _refusal(error: TransportQueryError) -> KrmError:
 
 def _broken(cause: BaseException, settings: ClientSettings) -> KrmError:
     """Our error for a connection that was not made, or that ended."""
-    at = f"{settings.origin.scheme}://{settings.origin.host}:{settings.origin.port}"
+    at = proxies.shown(settings.origin)
     root = cause.__cause__ or cause
     if isinstance(root, websockets.ConnectionClosed):
         closed = root.rcvd

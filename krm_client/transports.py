@@ -16,7 +16,7 @@ import msgspec
 from gql import GraphQLRequest
 from graphql import ExecutionResult, GraphQLError
 
-from krm_client import documents, errors
+from krm_client import documents, errors, proxies
 from krm_client.answers import Answer
 from krm_client.calls import Send, Timeouts
 from krm_client.documents import Document, RouteQuery
@@ -146,8 +146,8 @@ def transport_options(settings: ClientSettings) -> dict[str, Any]:
         "url": settings.url,
         "follow_redirects": False,
         "headers": {"accept": "application/json", "content-type": "application/json", "user-agent": "krm-client"},
-        # A proxy of the environment is for the world outside, never for this machine.
-        "trust_env": not settings.origin.is_loopback,
+        "trust_env": False,
+        "proxy": proxies.proxy_of(settings.origin),
     }
     if settings.origin.scheme == "https":
         options["verify"] = tls_context(settings)
@@ -190,7 +190,7 @@ FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, OSError)
 
 def error_of(cause: Exception, settings: ClientSettings) -> KrmError:
     """Our error for a failure of the connection."""
-    at = f"{settings.origin.scheme}://{settings.origin.host}:{settings.origin.port}"
+    at = proxies.shown(settings.origin)
     said = str(cause) or type(cause).__name__
     if isinstance(cause, httpx2.ConnectTimeout):
         return errors.KrmTimeout(f"{at}: no connection in time")

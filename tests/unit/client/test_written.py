@@ -47,6 +47,10 @@ def _reply(value: Any, status: int = 200) -> canned.Reply:
     return canned.Reply(body=json.dumps(value).encode(), status=status)
 
 
+def _core(api_client: Any) -> Any:
+    return client.CoreV1Api(api_client)
+
+
 def _methods() -> Iterator[tuple[str, str, Any]]:
     """Class, method and kind of each write whose answer tells of the object."""
     for class_name in CLASSES:
@@ -108,7 +112,7 @@ def test_raw_answer_is_read_by_the_program_as_ever(
     server: canned.Server, session: sessions.Session, api_client: Any
 ) -> None:
     server.answer(_reply(_object(7)))
-    answer = client.CoreV1Api(api_client).create_namespaced_pod("n", _object(1), _preload_content=False)
+    answer = _core(api_client).create_namespaced_pod("n", _object(1), _preload_content=False)
     assert (answer.status, answer.reason, answer.headers["Content-Type"]) == (200, "OK", "application/json")
     assert json.loads(answer.read()) == _object(7)
 
@@ -117,7 +121,7 @@ def test_eviction_is_followed_by_a_look_at_the_pod(
     server: canned.Server, session: sessions.Session, api_client: Any
 ) -> None:
     server.answer(_reply(_object(5)), _reply({"status": "Success"}, 201), _reply(_object(9)))
-    client.CoreV1Api(api_client).create_namespaced_pod_eviction("a", "n", {"metadata": {"name": "a"}})
+    _core(api_client).create_namespaced_pod_eviction("a", "n", {"metadata": {"name": "a"}})
     assert [asked.method for asked in server.asked] == ["GET", "POST", "GET"]
     assert session.written.floor(KINDS["pod"]) == "9"
     assert session.written.must_be_gone(KINDS["pod"], "n", "a") == []
@@ -128,7 +132,7 @@ def test_pod_that_is_gone_after_its_eviction_must_go(
     after: canned.Reply, server: canned.Server, session: sessions.Session, api_client: Any
 ) -> None:
     server.answer(_reply(_object(5)), _reply({"status": "Success"}, 201), after)
-    client.CoreV1Api(api_client).create_namespaced_pod_eviction("a", "n", {"metadata": {"name": "a"}})
+    _core(api_client).create_namespaced_pod_eviction("a", "n", {"metadata": {"name": "a"}})
     assert [one.uid for one in session.written.must_be_gone(KINDS["pod"], "n", "a")] == ["u"]
 
 
@@ -137,7 +141,7 @@ def test_eviction_by_someone_who_may_not_read_goes_on(
 ) -> None:
     forbidden = _reply({"code": 403}, 403)
     server.answer(forbidden, _reply({"status": "Success"}, 201), forbidden)
-    client.CoreV1Api(api_client).create_namespaced_pod_eviction("a", "n", {"metadata": {"name": "a"}})
+    _core(api_client).create_namespaced_pod_eviction("a", "n", {"metadata": {"name": "a"}})
     assert session.written.floor(KINDS["pod"]) is None
 
 
@@ -148,7 +152,7 @@ def test_deletion_of_many_asks_once_before_and_once_after(
     for form in ("", "_with_http_info"):
         server.asked.clear()
         server.answer(_reply({"items": both}), _reply({"status": "Success"}), _reply({"items": one}))
-        getattr(client.CoreV1Api(api_client), f"delete_collection_namespaced_pod{form}")("n", label_selector="a=b")
+        getattr(_core(api_client), f"delete_collection_namespaced_pod{form}")("n", label_selector="a=b")
         assert [asked.method for asked in server.asked] == ["GET", "DELETE", "GET"]
         assert [one.uid for one in session.written.must_be_gone(KINDS["pod"], "n", None)] == ["u-1"]
         session.written.has_gone(KINDS["pod"], {"u-1"})
@@ -156,7 +160,7 @@ def test_deletion_of_many_asks_once_before_and_once_after(
 
 def test_trial_writes_are_not_remembered(server: canned.Server, session: sessions.Session, api_client: Any) -> None:
     server.answer(_reply(_object(7)))
-    client.CoreV1Api(api_client).create_namespaced_pod("n", _object(1), dry_run="All")
+    _core(api_client).create_namespaced_pod("n", _object(1), dry_run="All")
     assert session.written.floor(KINDS["pod"]) is None
 
 
