@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -14,18 +14,21 @@ from typing import Final
 import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from krm.api import bodies, frames, metrics, overview
-from krm.api.bodies import Refusal
+from krm.api import asking, frames, metrics, overview
+from krm.api.asking import Asking
+from krm.api.bodies import Refusal, refused
 from krm.api.door import Door
 from krm.api.flights import Flights
 from krm.api.headers import PAGE_POLICY, Headers
-from krm.api.hosts import Hosts
+from krm.api.hosts import Hosts, OnlyLocal
 from krm.api.sockets import Socket
 from krm.auth.callers import ANYBODY, Caller, Callers
 from krm.auth.rights import Rights
@@ -38,9 +41,6 @@ from krm.settings import Settings
 
 log = logging.getLogger(__name__)
 
-STREAMED_FROM: Final = 2**20
-"""Bytes of an answer that is sent in pieces."""
-PIECE: Final = 2**19
 RETRY: Final = {"Retry-After": "1"}
 STATIC: Final = Path(__file__).parent / "static"
 
@@ -74,33 +74,7 @@ class Api:
         self.is_stopping = True
         self.overview.end()
 
-    async def graphql(self, request: Request) -> Response:
-        """``POST /graphql``"""
-        try:
-            visitor, caller = await self._entered(request)
-        except Refusal as refusal:
-            self._count_refusal(refusal)
-            return refused(refusal)
-        try:
-            question = await bodies.question(request, self.settings.max_body)
-            answer = await self.engine.answer(question, self._context(visitor))
-        except Refusal as refusal:
-            self._count_refusal(refusal)
-            return refused(refusal)
-        finally:
-            self.flights.leave(caller)
-        self.metrics.count(answer)
-        if answer.status != 200:
-            log.info("request refused", extra={"status": answer.status, "code": ",".join(answer.codes)})
-        size = sum(map(len, answer.parts))
-        if size <= STREAMED_FROM:
-            headers = RETRY if answer.status == 429 else None
-            return Response(answer.body, answer.status, headers, media_type="application/json")
-        return StreamingResponse(
-            pieces(answer.parts), answer.status, {"Content-Length": str(size)}, media_type="application/json"
-        )
-
-    def _count_refusal(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         self.metrics.count_errors([refusal.code])
         log.info("request refused", extra={"status": refusal.status, "code": str(refusal.code)})
 
@@ -113,12 +87,31 @@ class Api:
             is_compiled=True,
         )
 
+    def _questioned(self, caller: Caller) -> Context:
+        context = self._context(caller)
+        context.is_streamed = True
+        return context
+
+    def asking(self, hosts: Hosts) -> Asking:
+        """``POST /graphql``"""
+        return Asking(
+            self.engine,
+            self.metrics,
+            hosts,
+            self._questioned,
+            self._entered,
+            self.flights.leave,
+            max_body=self.settings.max_body,
+            timeout_s=self.settings.query_timeout_s,
+            is_stopping=lambda: self.is_stopping,
+        )
+
     async def frames(self, request: Request) -> Response:
         """``GET /frames/{resource}``"""
         try:
             visitor, caller = await self._entered(request)
         except Refusal as refusal:
-            self._count_refusal(refusal)
+            self._refuse(refusal)
             return frames.refused(refusal)
         stream: frames.Stream | None = None
         try:
@@ -215,6 +208,19 @@ class Api:
         return FileResponse(STATIC / "ui" / "index.html", headers=headers)
 
 
+class Application(FastAPI):
+    """FastAPI, which questions go past."""
+
+    asking: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """``POST /graphql`` goes its own way."""
+        if scope["type"] == "http" and scope["path"] == asking.PATH and scope["method"] == "POST":
+            await self.asking(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create(
     settings: Settings, source: overview.Watched, callers: Callers = ANYBODY, folder: Path | None = None
 ) -> FastAPI:
@@ -233,10 +239,11 @@ def create(
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
 
-    app = FastAPI(title="KRM", openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
+    hosts = Hosts(settings)
+    app = Application(title="KRM", openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
+    app.asking = ServerErrorMiddleware(api.asking(hosts), _unexpected)
     app.state.api = api
     app.router.redirect_slashes = False
-    app.add_route("/graphql", api.graphql, methods=["POST"])
     app.add_route("/graphql", api.graphiql, methods=["GET"])
     app.router.routes.append(WebSocketRoute("/graphql", api.socket))
     app.add_route("/frames/{resource}", api.frames, methods=["GET"])
@@ -248,29 +255,9 @@ def create(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]  # the handler's own exception type
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(Hosts, settings=settings)
+    app.add_middleware(OnlyLocal, hosts=hosts)
     app.add_middleware(Headers, observe=api.metrics.observe, is_stopping=lambda: api.is_stopping)
     return app
-
-
-async def pieces(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """Parts joined to pieces of some size: neither many small writes nor a copy of everything."""
-    waiting: list[bytes] = []
-    size = 0
-    for part in parts:
-        waiting.append(part)
-        size += len(part)
-        if size >= PIECE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
-
-
-def refused(refusal: Refusal) -> Response:
-    """A refusal in the form of a GraphQL answer."""
-    body = orjson.dumps({"errors": [entry(refusal.code, str(refusal))]})
-    return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
 
 
 def _plainly(refusal: Refusal) -> Response:

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from krm.errors import Code
 from krm.schema.engine import Request as Question
+from krm.schema.engine import entry
 
 READ_TIMEOUT_S: Final = 10.0
 """A body of at most some hundred kilobytes takes longer only on purpose."""
@@ -27,6 +29,12 @@ class Refusal(Exception):
         self.status = status
         self.code = code
         self.headers = dict(headers or {})
+
+
+def refused(refusal: Refusal) -> Response:
+    """A refusal in the form of a GraphQL answer."""
+    body = orjson.dumps({"errors": [entry(refusal.code, str(refusal))]})
+    return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
 
 
 async def question(request: Request, max_bytes: int, *, timeout_s: float = READ_TIMEOUT_S) -> Question:

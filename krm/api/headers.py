@@ -27,8 +27,20 @@ SECURITY: Final = {
     "Content-Security-Policy": CONTENT_POLICY,
 }
 
+_ALWAYS: Final = [
+    *((name.lower().encode(), value.encode()) for name, value in SECURITY.items()),
+    (b"cache-control", b"no-store"),
+]
+
 Observe = Callable[[str, int, float], None]
 """Called with route, status and seconds."""
+
+
+def dressed(about: list[tuple[bytes, bytes]], *, is_stopping: bool) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer: those about it, which are none of the security ones, and what every answer carries."""
+    if is_stopping:  # the next request goes to whoever takes over
+        return [*(each for each in about if each[0] != b"connection"), *_ALWAYS, (b"connection", b"close")]
+    return about + _ALWAYS
 
 
 class Headers:

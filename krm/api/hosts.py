@@ -10,34 +10,56 @@ import ipaddress
 import re
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from krm.settings import Settings, is_loopback
 
+_KEPT: Final = 64
+_LONGEST: Final = 300
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9.-]{1,253}))(?::[0-9]{1,5})?", re.ASCII)
 
 
-class Hosts:
-    """ASGI middleware."""
+WRONG_HOST: Final = PlainTextResponse("Host: neither localhost nor an address; use the address that krm printed\n", 400)
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
-        self.app = app
+
+class Hosts:
+    """Which requests to refuse."""
+
+    def __init__(self, settings: Settings) -> None:
         self._is_strict = settings.auth in (None, "none") and is_loopback(settings.host)
+        self._taken: set[bytes] = set()
+
+    def refuses(self, scope: Scope) -> bool:
+        """Whether a request was sent to a name that may be somebody else's."""
+        if not self._is_strict:
+            return False
+        return not all(self._takes(value) for name, value in scope["headers"] if name == b"host")
+
+    def _takes(self, host: bytes) -> bool:
+        if host in self._taken:
+            return True
+        if not is_local(host.decode("latin-1")):
+            return False
+        if len(self._taken) < _KEPT and len(host) < _LONGEST:
+            self._taken.add(host)
+        return True
+
+
+class OnlyLocal:
+    """ASGI middleware that refuses these."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Hosts) -> None:
+        self.app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or not self._is_strict or _are_local(scope):
+        if scope["type"] not in ("http", "websocket") or not self._hosts.refuses(scope):
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # before it was accepted: 403
         else:
-            text = "Host: neither localhost nor an address; use the address that krm printed\n"
-            await PlainTextResponse(text, 400)(scope, receive, send)
-
-
-def _are_local(scope: Scope) -> bool:
-    return all(is_local(host) for host in Headers(scope=scope).getlist("host"))
+            await WRONG_HOST(scope, receive, send)
 
 
 def is_local(host: str) -> bool:

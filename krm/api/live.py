@@ -41,6 +41,8 @@ class Live:
         self, resource: Resource, max_staleness_s: float | None = None, min_version: str | None = None
     ) -> Replica:
         """The replica once it is as fresh as asked. Raises ``AnswerError``."""
+        if max_staleness_s is None and min_version is None:
+            return self._tables.get(resource)
         await self._tables.wait(resource, max_staleness_s=max_staleness_s, min_version=min_version)
         return self._tables.get(resource)
 

@@ -71,6 +71,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._observed: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._errors = Counter(
             "krm_graphql_errors", "Errors in GraphQL answers by code.", ["code"], registry=self._registry
         )
@@ -85,8 +86,12 @@ class Metrics:
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counted = self._observed.get((route, status))
+        if counted is None:
+            counted = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._observed[route, status] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def count_errors(self, codes: Iterable[str]) -> None:
         """Count the errors of one answer."""

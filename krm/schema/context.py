@@ -18,6 +18,7 @@ from krm.schema.facts import AllFacts
 from krm.schema.matched import Memory
 from krm.schema.plans import Keeper
 from krm.schema.relations import Related
+from krm.schema.whole import Objects, Part
 from krm.store.head import DriftLine
 from krm.store.reading import Change
 from krm.table.feeds import Feed
@@ -133,6 +134,8 @@ class Context:
     max_response: int = 2**30
     is_compiled: bool = False
     """Whether lists may be answered as ready-made JSON, which only whoever writes the bytes can put in its place."""
+    is_streamed: bool = False
+    """Whether long lists of whole objects may be put together while they are sent, when errors cannot be told."""
     plans: dict[Any, Any] = field(default_factory=dict)
     """What compiled execution worked out for the document."""
     keeper: Keeper = field(default_factory=Keeper)
@@ -149,7 +152,7 @@ class Context:
     """Lists that had to be executed plainly because a row was not as its type says."""
     odd: int = 0
     """Values that are not of the sort that their type says, answered as null."""
-    embedded: list[list[bytes]] = field(default_factory=list)
+    embedded: list[list[bytes] | Objects] = field(default_factory=list)
     _mark: str = ""
 
     def expect(self, reached: frozenset[str]) -> None:
@@ -197,18 +200,19 @@ class Context:
             self._mark = secrets.token_hex(16)
         return self._mark
 
-    def embed(self, parts: list[bytes]) -> orjson.Fragment:
+    def embed(self, parts: list[bytes] | Objects) -> orjson.Fragment:
         """A stand-in for ready-made JSON: a text that nobody can guess; ``filled`` puts ``parts`` in its place."""
         self.embedded.append(parts)
         return orjson.Fragment(f'"{self.mark}{len(self.embedded) - 1:0{_DIGITS}d}"'.encode())
 
-    def filled(self, body: bytes) -> list[bytes]:
+    def filled(self, body: bytes) -> list[Part]:
         """``body`` in parts, with what was embedded in its place."""
         if not self.embedded:
             return [body]
         first, *rest = body.split(b'"' + self.mark.encode())
-        out = [first]
+        out: list[Part] = [first]
         for piece in rest:
-            out += self.embedded[int(piece[:_DIGITS])]
+            ready = self.embedded[int(piece[:_DIGITS])]
+            out += [ready] if isinstance(ready, Objects) else ready
             out.append(piece[_DIGITS + 1 :])
         return out

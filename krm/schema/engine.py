@@ -27,6 +27,7 @@ from krm.schema.facts import AllFacts
 from krm.schema.limits import Limits
 from krm.schema.matched import Memory
 from krm.schema.plans import Keeper
+from krm.schema.whole import Part, pieces
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """``parts`` are JSON, in parts so that large ones need no copy; ``codes`` are the codes of its errors."""
+    """``parts`` are JSON, in parts that need no copy or are made when they are sent; ``codes`` those of its errors."""
 
     status: int
-    parts: Sequence[bytes]
+    parts: Sequence[Part]
     codes: tuple[str, ...] = ()
     fallbacks: int = 0
     """Lists that had to be executed plainly."""
@@ -59,8 +60,13 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The whole JSON text."""
-        return b"".join(self.parts)
+        """The whole JSON text. Raises ``CorruptData``."""
+        return b"".join(pieces(self.parts))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole."""
+        return sum(map(len, self.parts))
 
 
 class Engine:

@@ -23,6 +23,7 @@ from krm.schema import plans
 from krm.schema.answers import Edges, Node, Rows
 from krm.schema.context import Context
 from krm.schema.plans import Plan
+from krm.schema.whole import Objects
 from krm.store.rows import Row
 
 log = logging.getLogger(__name__)
@@ -180,13 +181,22 @@ class _Work:
         self._result = result
         self._context = context
 
-    async def run(self, max_bytes: int) -> list[bytes]:
+    async def run(self, max_bytes: int) -> list[bytes] | Objects:
         """The JSON array in parts. Raises ``Anomaly``, and ``AnswerError`` beyond ``max_bytes``."""
+        if self._context.is_streamed and isinstance(self._result, Rows) and self._shape.plans[0].is_whole:
+            return self._whole(self._result, max_bytes)
         parts: list[bytes] = []
         for part in self._parts(max_bytes):
             parts.append(part)
             await asyncio.sleep(0)
         return parts
+
+    @staticmethod
+    def _whole(rows: Rows, max_bytes: int) -> Objects:
+        found = Objects(rows.replica.codec, rows.rows)
+        if len(found) > max_bytes:
+            raise too_large(max_bytes)
+        return found
 
     def at_once(self, max_bytes: int) -> list[bytes]:
         """The same without a turn of the event loop: for few rows."""

@@ -84,9 +84,8 @@ class Plan:
         self._decode = msgspec.json.Decoder(part.type).decode
         self._convert = part.convert
         self._encode = msgspec.json.Encoder().encode
-        self._only_object = (
-            self._object_at is not None and len(part.type.__struct_fields__) == 1 and part.convert is None
-        )
+        self.is_whole = self._object_at is not None and len(part.type.__struct_fields__) == 1 and part.convert is None
+        """Whether it is of whole objects and nothing else."""
         self.is_kept = self._object_at is None
         """Whether results are worth keeping: whole objects are in the table already."""
         self.kept: dict[str, Entry] = {}
@@ -209,7 +208,7 @@ class Plan:
         return self._template.fill(row)
 
     def _from_object(self, replica: Replica, row: Row, body: Text) -> bytes:
-        if self._only_object:
+        if self.is_whole:
             return b"".join((b'{"object":', body, b"}"))
         try:
             decoded = self._decode(body)

@@ -68,6 +68,11 @@ class Compressor:
             self._current = (identifier, zstandard.ZstdCompressor(dict_data=data, write_content_size=True))
         return identifier
 
+    def require(self, identifier: int) -> None:
+        """Raises ``MissingDictionary`` for one that it was not given; 0 stands for none."""
+        if identifier and identifier not in self._known:
+            raise MissingDictionary(identifier)
+
     def compress(self, body: bytes) -> tuple[Compression, int, bytes]:
         """(how, dictionary id, compressed bytes)."""
         if self._current is None:

@@ -21,6 +21,7 @@ MAX_BODY: Final = 64 * 2**20
 """Bytes that a body may have after decompression; more is refused before it is decompressed."""
 
 _HEADER: Final = struct.Struct("<2sBBHIII")
+_ANNOUNCED: Final = struct.Struct("<6xI4xI").unpack_from
 _CHECKSUM_SIZE: Final = 8
 OVERHEAD: Final = _HEADER.size + _CHECKSUM_SIZE
 
@@ -93,6 +94,11 @@ def reopen(data: bytes) -> tuple[Compression, int, bytes, int]:
     """
     _, _, compression, _, dictionary, head_size, body_size = _HEADER.unpack_from(data)
     return _COMPRESSIONS[compression], dictionary, data[OVERHEAD + head_size :], body_size
+
+
+def announced(data: bytes) -> tuple[int, int]:
+    """Dictionary, and size of the body once it is not compressed, of what ``unseal`` has taken before."""
+    return _ANNOUNCED(data)
 
 
 def seal_plain(body: bytes) -> bytes:

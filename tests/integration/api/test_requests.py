@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 from typing import Any
 
 import pytest
 
 from krm.api import app, bodies, http
 from tests.integration.api.conftest import Running, running
-from tests.sources import FilledSource, node, pod
+from tests.sources import FilledSource, node
 from tests.waiting import wait_until
 
 JSON = {"Content-Type": "application/json"}
@@ -222,27 +221,3 @@ async def test_queries_on_a_socket_are_in_flight_too_and_subscriptions_are_not()
             ]
             await socket.send_json({"type": "subscribe", "id": "4", "payload": {"query": "{ nodes { totalCount } }"}})
             assert (await socket.receive_json(timeout=10))["type"] == "next"
-
-
-async def test_large_answers_come_in_pieces_and_whole() -> None:
-    note = os.urandom(4_000).hex()
-    objects = [pod(f"p-{n:03}", annotations={"n": note}) for n in range(300)]
-    async with running(FilledSource({"pods": objects})) as api:
-        status, answer = await api.ask("{ pods { totalCount nodes { object } } }")
-    assert status == 200
-    assert [n["object"] for n in answer["data"]["pods"]["nodes"]] == objects
-
-
-async def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "WRITE_TIMEOUT_S", 0.1)
-    note = os.urandom(50_000).hex()
-    objects = [pod(f"p-{n:03}", annotations={"n": note}) for n in range(200)]
-    async with running(FilledSource({"pods": objects})) as api:
-        body = json.dumps({"query": "{ pods { nodes { object } } }"}).encode()
-        head = POST + b"Content-Length: %d\r\n\r\n"
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1_000)
-        writer.write(head % len(body) + body)
-        await reader.readexactly(1_000)
-        await wait_until(lambda: not api.uvicorn.server_state.connections, 20, "the connection is given up")
-        writer.close()
-        assert (await api.ask("{ pods { totalCount } }"))[0] == 200
