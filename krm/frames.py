@@ -22,7 +22,7 @@ from krm.settings import Secret
 from krm.store import chunks
 from krm.store.connect import open_store, translated
 from krm.store.head import Head
-from krm.store.reading import Change, TableStore
+from krm.store.reading import FOREIGN, Change, TableStore
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
 
 Which = Literal["streamed", "verified", "aggregated"]
@@ -103,7 +103,7 @@ async def _changes_since(table: TableStore, after: str) -> list[Change]:
     found: list[Change] = []
     while part := await table.changes_between(f"({found[-1].id if found else after}", "+"):
         found += part
-    return found
+    return [change for change in found if change.type != FOREIGN]
 
 
 async def _verified(table: TableStore, codec: Codec) -> pd.DataFrame:

@@ -25,6 +25,8 @@ LINGER_S: Final = 0.5
 UNREAD_S: Final = 10.0
 """How long what a WebSocket's client has not read is kept for it after the socket was closed."""
 ACCEPT_TURNS: Final = 10
+ACCEPT_MOST: Final = 10_000
+"""Connections that are taken from the queue of a socket that closes."""
 NOT_READY_FIRST_S: Final = 0.5
 """Between readiness going off and closing the socket, so that whoever probes can look away."""
 
@@ -153,6 +155,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
 
+def _emptied(sock: socket.socket) -> list[socket.socket]:
+    """Every connection that waits to be accepted; then the socket is closed, at once."""
+    sock.setblocking(False)
+    found: list[socket.socket] = []
+    with contextlib.suppress(OSError), sock:  # EAGAIN: there are no more
+        while len(found) < ACCEPT_MOST:
+            connection, _ = sock.accept()
+            connection.setblocking(False)
+            found.append(connection)
+    return found
+
+
 class Server(uvicorn.Server):
     """uvicorn's server; on the first signal readiness goes off before the socket closes."""
 
@@ -171,11 +185,32 @@ class Server(uvicorn.Server):
         self._closing = loop.call_later(NOT_READY_FIRST_S, super().handle_exit, sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take what has connected already, then close: the kernel resets what nobody has accepted."""
+        """Take what has connected already, then close: the kernel resets what nobody has accepted.
+
+        The event loop's own way would leave some turns between the last look at the queue and the end of the socket.
+        """
         self._stopping()
+        kept = [sock.dup() for sock in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
         for _ in range(ACCEPT_TURNS):
             await asyncio.sleep(0)
-        await super().shutdown(sockets)
+        taken = [connection for sock in kept for connection in _emptied(sock)]
+        await asyncio.gather(*map(self._take_over, taken), return_exceptions=True)
+        await super().shutdown([])
+
+    async def _take_over(self, connection: socket.socket) -> None:
+        config = self.config
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: config.http_protocol_class(  # type: ignore[call-arg] # what uvicorn gives it
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            ),
+            connection,
+            ssl=config.ssl,
+            ssl_handshake_timeout=HEADERS_TIMEOUT_S if config.ssl else None,
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

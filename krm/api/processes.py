@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 RESTART_AFTER_S: Final = 0.5
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def run(count: int, work: Callable[[int], None], stopping: Callable[[], None]) -> None:
@@ -53,6 +55,7 @@ def run(count: int, work: Callable[[int], None], stopping: Callable[[], None]) -
 
 
 def _fork(work: Callable[[int], None], number: int) -> int:
+    parent, tie = os.getpid(), ctypes.CDLL(None).prctl
     pid = os.fork()
     if pid:
         return pid
@@ -60,7 +63,9 @@ def _fork(work: Callable[[int], None], number: int) -> int:
         signal.signal(each, signal.SIG_DFL)
     status = 1
     try:
-        work(number)
+        tie(_PR_SET_PDEATHSIG, signal.SIGTERM)  # whoever is left alone drains and ends: nobody would tell it later
+        if os.getppid() == parent:  # else it was gone before the tie held
+            work(number)
         status = 0
     finally:
         sys.stderr.flush()

@@ -1,7 +1,8 @@
 """How long to wait before the next try: jittered, exponential, with a ceiling, reset only by lasting health.
 
 One success does not reset it: a server that accepts each connection and drops it at once would otherwise be asked
-without pause. Counts nothing, sleeps nothing: the caller waits.
+without pause. What was of use before it broke is another matter (``progressed``): the next try may follow soon.
+Counts nothing, sleeps nothing: the caller waits.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import Final
 
 from krm import errors
 
 _PATIENT = (errors.Forbidden, errors.NotFound)
+_REFUSED = (errors.ServerFailed, errors.Throttled)
+REFUSED_S: Final = 1.0
+"""The least step after an answer that says that the server has trouble, or enough to do."""
 
 
 class Backoff:
@@ -55,6 +60,10 @@ class Backoff:
         elif now - self._well_since >= self._healthy_s:
             self._failures = 0
 
+    def progressed(self) -> None:
+        """What was tried brought something that need not be asked for again: the next failure counts as the first."""
+        self._failures = 0
+
     def failed(self, error: Exception | None = None) -> float:
         """Seconds to wait before the next try, after a failure.
 
@@ -63,11 +72,12 @@ class Backoff:
         if self._well_since is not None and self._clock() - self._well_since >= self._healthy_s:
             self._failures = 0
         self._well_since = None
-        step_s = min(self._ceiling_s, self._first_s * 2.0 ** min(self._failures, 32))
+        least_s = REFUSED_S if isinstance(error, _REFUSED) else 0.0
+        step_s = min(self._ceiling_s, max(self._first_s, least_s) * 2.0 ** min(self._failures, 32))
         self._failures += 1
         if isinstance(error, _PATIENT):
             return self._patient_s * (1 + self._random() / 2)
         asked_s = getattr(error, "retry_after_s", None) or 0.0
         if asked_s > 0:  # spread those that were told the same time
-            return max(asked_s * (1 + self._random() / 4), step_s / 2)
+            return max(asked_s * (1 + self._random() / 4), step_s * (1 - self._random() / 2))
         return step_s * (1 - self._random() / 2)

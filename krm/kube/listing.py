@@ -168,29 +168,50 @@ class _Asking:
 async def _followed(
     ask: _Asking, where: str, read: Callable[[bytes, str], tuple[_Page, str]]
 ) -> AsyncGenerator[_Page, None]:
-    """Page after page of one version, to the last."""
-    deadline = asyncio.get_running_loop().time() + ask.timeout_s
-    query = dict(ask.query)
-    first: _Page | None = None
-    for _ in range(_MAX_PAGES):
-        left_s = deadline - asyncio.get_running_loop().time()
-        if left_s <= 0:
+    """Page after page of one version, to the last. The next one is on its way while the caller has the one before."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ask.timeout_s
+
+    def left_s() -> float:
+        if (left := deadline - loop.time()) <= 0:
             raise errors.ClusterUnreachable(f"{where}: not whole within {ask.timeout_s:.3g} s")
-        body = await _body(ask, where, query, min(left_s, ask.page_timeout_s or left_s))
-        page, following = read(body, where)
-        del body
-        if first is not None and (page.version, page.kind) != (first.version, first.kind):
-            raise errors.BadData(
-                f"{where}: pages of different versions: {first.kind} {first.version}, then {page.kind} {page.version}"
-            )
-        if following and following == query.get("continue"):
-            raise errors.BadData(f"{where}: a page is followed by itself")
-        first = first or page
-        yield page
-        if not following:
-            return
-        query["continue"] = following
-    raise errors.BadData(f"{where}: over {_MAX_PAGES} pages")
+        return left
+
+    def asked(query: Mapping[str, str]) -> asyncio.Task[bytes]:
+        left = left_s()
+        return loop.create_task(_body(ask, where, query, min(left, ask.page_timeout_s or left)))
+
+    first: _Page | None = None
+    token = ""
+    coming = asked(ask.query)
+    try:
+        for _ in range(_MAX_PAGES):
+            page, following = read(await coming, where)
+            if first is not None and (page.version, page.kind) != (first.version, first.kind):
+                raise errors.BadData(
+                    f"{where}: pages of different versions:"
+                    f" {first.kind} {first.version}, then {page.kind} {page.version}"
+                )
+            if following and following == token:
+                raise errors.BadData(f"{where}: a page is followed by itself")
+            first, token = first or page, following
+            if following:
+                coming = asked({**ask.query, "continue": following})
+            yield page
+            if not following:
+                return
+            left_s()
+        raise errors.BadData(f"{where}: over {_MAX_PAGES} pages")
+    finally:
+        # Without waiting: whoever drops this iterator may not be there to wait.
+        coming.cancel()
+        coming.add_done_callback(_not_minded)
+
+
+def _not_minded(task: asyncio.Task[bytes]) -> None:
+    """Take note of what it came to, so that asyncio does not complain."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _body(ask: _Asking, where: str, query: Mapping[str, str], timeout_s: float) -> bytes:

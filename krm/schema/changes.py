@@ -18,7 +18,7 @@ from krm.resources import Resource
 from krm.schema import answers, common, relations, scopes
 from krm.schema.context import Context
 from krm.schema.scalars import JSON, DateTime, Long
-from krm.store.reading import Change
+from krm.store.reading import FOREIGN, Change
 from krm.store.rows import Row
 from krm.table.replica import Replica
 
@@ -142,7 +142,8 @@ async def _walk(context: Context, resource: Resource, after: str) -> AsyncIterat
     while True:
         found = await context.source.changes(resource, after, SLICE)
         for change in found:
-            yield change
+            if change.type != FOREIGN:
+                yield change
         if len(found) < SLICE:
             return
         after = found[-1].id

@@ -27,6 +27,7 @@ from krm.schema.answers import Node
 from krm.schema.context import Context
 from krm.schema.matched import Matched
 from krm.schema.watch import Watch
+from krm.store.reading import FOREIGN
 from krm.store.rows import Row
 from krm.table.feeds import RESYNC, Delta, Feed
 from krm.table.replica import Replica
@@ -134,6 +135,9 @@ class Subscription:
             if not changes:
                 raise Lost
             for change in changes:
+                if change.type == FOREIGN:
+                    identifier = change.id
+                    continue
                 if change.seq != number + 1:
                     raise Lost
                 number, identifier = change.seq, change.id

@@ -20,6 +20,8 @@ MIN_VERSION: Final = (7, 0)
 
 _ELSEWHERE: Final = (exceptions.RedisClusterException, exceptions.ClusterError, exceptions.TryAgainError)
 """A Redis Cluster that cannot be found, is short of a node, or moves a slot."""
+_NOT_NOW: Final = ("NOREPLICAS", "BUSY ")
+"""How refusals begin that end by themselves: no replica hears the master, or a script runs for long."""
 
 
 @contextlib.contextmanager
@@ -47,6 +49,8 @@ def translated() -> Iterator[None]:
             raise OutOfStep(
                 f"Redis is not in the state that was left ({text.split('KRMOUTOFSTEP', 1)[1].strip()[:60]})"
             ) from error
+        if text.startswith(_NOT_NOW):
+            raise StoreUnreachable(f"Redis cannot serve this now: {text}") from error
         if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
             raise StoreRefused("Redis is full (maxmemory): give it more memory, or cache fewer resources") from error
         raise StoreRefused(f"Redis refuses: {text}") from error

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 SLICE: Final = 1_000
 """Records in one slice of a load."""
+FOREIGN: Final = "?"
+"""Type of an entry among the changes that no aggregator wrote. It can be passed over: changes are numbered."""
 ROLES: Final = ("streamer", "verifier", "aggregator", "collector")
 
 
@@ -34,7 +36,7 @@ class Change:
     """Id in the stream; its first part is Redis' time of it, in ms."""
     seq: int
     type: str
-    """ADDED, MODIFIED or DELETED."""
+    """ADDED, MODIFIED, DELETED, or ``FOREIGN``."""
     uid: str
     version: str
     record: bytes
@@ -244,7 +246,7 @@ def entries(answer: Any, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
 
 def _change(identifier: bytes, fields: Mapping[bytes, bytes]) -> Change:
     try:
-        return Change(
+        change = Change(
             id=identifier.decode(),
             seq=int(fields[b"n"]),
             type=fields[b"t"].decode(),
@@ -254,5 +256,8 @@ def _change(identifier: bytes, fields: Mapping[bytes, bytes]) -> Change:
             previous=fields[b"p"],
             unseen=fields[b"x"] == b"1",
         )
-    except (KeyError, ValueError) as error:
-        raise CorruptData(f"change {identifier!r} does not decode: {error!r}") from error
+    except (KeyError, ValueError):
+        change = None
+    if change is None or change.type not in ("ADDED", "MODIFIED", "DELETED"):
+        return Change(identifier.decode(), 0, FOREIGN, "", "", b"", b"", unseen=False)
+    return change

@@ -81,6 +81,7 @@ class _Kept(msgspec.Struct, array_like=True):
 
 
 _MAX_SHARED: Final = 65_536
+_SPARE_SHARED: Final = 1_024
 _decode_labels = msgspec.msgpack.Decoder(dict[str, str]).decode
 _decode_owners = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _encode_head = msgspec.msgpack.Encoder().encode
@@ -205,6 +206,12 @@ class Codec:
                 self._shared_owners.clear()
             self._shared_owners[owners] = of_owners
         return of_labels, of_owners
+
+    def forget_unshared(self, rows: int) -> None:
+        """Let go of what rows have in common where most of it must be of rows that have gone, of ``rows`` that are."""
+        for shared in (self._shared_labels, self._shared_owners):
+            if len(shared) > 2 * rows + _SPARE_SHARED:
+                shared.clear()
 
     def body(self, record: bytes) -> bytes:
         """The object's JSON text. Raises ``CorruptData``, ``MissingDictionary``, ``UnknownFormat``."""

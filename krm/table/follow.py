@@ -23,7 +23,7 @@ from krm.objects import versions
 from krm.resources import Resource
 from krm.store import envelope
 from krm.store.head import Head, WorkerStatus
-from krm.store.reading import Change
+from krm.store.reading import FOREIGN, Change
 from krm.store.rows import DIGEST_MODULUS, Row, digest
 from krm.table import freshness as fresh
 from krm.table.feeds import Delta, Feed
@@ -117,6 +117,8 @@ class Follower:
         self._seen: Head | None = None
         self._cursor = "0-0"
         self._doubt: str | None = None
+        self._suspects: set[str] = set()
+        """Ids of entries that did not fit, until one did. What does not fit a new load either is no change of ours."""
         self._floor: tuple[str, str] = ("", "")
         self._dictionaries: set[int] = set()
         self._feeds: set[Feed] = set()
@@ -211,6 +213,8 @@ class Follower:
                     await self._read_clock()
                 self.statuses = await self.source.statuses()
                 self._consider(await self.source.head())
+                if self.is_ready:
+                    self.replica.codec.forget_unshared(len(self.replica))
             except (CorruptData, UnknownFormat) as error:
                 self._doubt = str(error)
                 self.is_ready = False
@@ -283,6 +287,9 @@ class Follower:
             if not changes:
                 raise _LostError("changes are missing between reading the table and following it")
             for change in changes:
+                if change.type == FOREIGN:
+                    cursor = change.id
+                    continue
                 if change.seq != seq + 1:
                     raise _LostError(f"changes {seq + 1} to {change.seq - 1} are gone")
                 if change.type == "DELETED":
@@ -354,19 +361,32 @@ class Follower:
 
     async def _apply_all(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if change.type != "DELETED":
+            if change.type in ("ADDED", "MODIFIED") and not self._is_foreign(change):
                 await self._prepare(change.record)
-        deltas = [self._apply(change) for change in changes]
+        deltas = [delta for change in changes if (delta := self._apply(change)) is not None]
         for feed in self._feeds:
             feed.give(deltas)
 
-    def _apply(self, change: Change) -> Delta:
+    def _is_foreign(self, change: Change) -> bool:
+        """Whether it is nothing that an aggregator wrote: it does not go on where the table is, even after a load."""
+        return change.type == FOREIGN or (change.id in self._suspects and change.seq != self.replica.seq + 1)
+
+    def _apply(self, change: Change) -> Delta | None:
+        if self._is_foreign(change):
+            logger.warning(
+                "passes over a change that is not an aggregator's",
+                extra={"resource": self.resource.plural, "entry": change.id},
+            )
+            self._cursor = change.id
+            return None
         if change.seq != self.replica.seq + 1:
+            self._suspects.add(change.id)
             raise _LostError(f"change {change.seq} came, {self.replica.seq + 1} was expected")
         is_deletion = change.type == "DELETED"
         row = self.replica.codec.decode(change.record) if change.record else None
         step = self.replica.step(change.seq, change.uid, None if is_deletion else row)
         self._cursor = change.id
+        self._suspects.clear()
         self._proofs.note(self.replica)
         if self._seen is not None and self._seen.seq <= self.replica.seq:
             self._take(self._seen)

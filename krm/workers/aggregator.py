@@ -7,7 +7,6 @@ builds the table anew where the proof fails.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -257,8 +256,11 @@ class Aggregator(Worker):
                 await self._ask_full(head, str(error))
                 continue
             if install is not None:
+                is_first = self._head.state == "building"
                 await self._bring_in(install)
                 await self._publish()
+                if is_first and self._head.state == "ready":
+                    logger.info("the table is ready", extra={**self._names(), "rows": self._head.rows})
 
     async def _prepare(self, head: ListHead) -> _Install | None:
         """Read a list and install it in the books; None where it lacks what the table does not have either."""
@@ -384,6 +386,7 @@ class Aggregator(Worker):
     async def _look_over(self) -> None:
         """Hold the next slice of the stored rows against the books: damage that no step touches would stay."""
         await self._publish()
+        self._codec.forget_unshared(self._head.rows)
         self._looked_up_to, part = await self._table.records_from(self._looked_up_to)
         for _, record in part:
             row = self._codec.decode(record)
@@ -431,6 +434,14 @@ class Aggregator(Worker):
 
     async def _publish(self) -> None:
         """Write pending operations, and the head if it says something new."""
+        if (doubled := self._ledger.doubled) is not None:
+            self._ledger.doubled = None
+            self._log(
+                logging.WARNING,
+                "two objects have one uid: the one that came second is left out",
+                "doubled uid",
+                object="/".join(doubled),
+            )
         await self._flush()
         described = self._described()
         if described != self._head:
@@ -449,7 +460,9 @@ class Aggregator(Worker):
 
 def _put(operation: Operation) -> Operation:
     """A row of a table that nobody has seen yet is no change."""
-    return operation if operation.kind != "ADDED" else dataclasses.replace(operation, kind="PUT")
+    if operation.kind != "ADDED":
+        return operation
+    return Operation("PUT", operation.uid, operation.version, operation.record, operation.rows, operation.digest)
 
 
 def _order(identifier: str) -> tuple[int, int]:

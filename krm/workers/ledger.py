@@ -134,7 +134,11 @@ class Ledger:
 
     def __init__(self, *, events_max: int = 200_000) -> None:
         self.books: dict[str, Book] = {}
+        self.doubled: Key | None = None
+        """An object that has the uid of another, and is left out for that, until the owner has taken note of it."""
         self._events_max = events_max
+        self._holders: dict[str, Key] = {}
+        """uid -> key of the row that has it, in whichever scope: rows are stored by uid."""
 
     def book(self, scope: str) -> Book:
         """The book of ``scope``."""
@@ -143,6 +147,7 @@ class Ledger:
     def load(self, scope: str, key: Key, state: State) -> None:
         """Take note of a row that the stored table has."""
         self.book(scope).published[key] = state
+        self._holders[state.uid] = key
 
     def take_over(self, installed: ScopeHead) -> None:
         """Go on with the loaded rows: they stand in for the list that they were brought up to.
@@ -177,6 +182,8 @@ class Ledger:
     def event(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
         """What an event makes of the table: nothing, or one change, or two where the uid is another."""
         book = self.book(scope)
+        if self._is_doubled(key, event.uid):
+            return []
         for audit in book.audits:
             audit.see(key, event)
         if not self._see(book, key, event):
@@ -203,7 +210,7 @@ class Ledger:
     def lacks(self, scope: str, key: Key, state: State, listed_at: str) -> bool:
         """Whether a list at ``listed_at`` that says ``state``, but not its record, cannot be installed."""
         book = self.book(scope)
-        if book.published.get(key) == state:
+        if book.published.get(key) == state or self._is_doubled(key, state.uid):
             return False
         seen = book.merged.events.get(key)
         return not (seen and newer(seen[-1].version, listed_at))
@@ -211,7 +218,7 @@ class Ledger:
     def touched(
         self, scope: str, listed: Mapping[Key, State], epoch: str, differing: Iterable[Key] | None = None
     ) -> list[Key]:
-        """The keys that installing ``listed`` may change.
+        """The keys that installing ``listed`` may change; first those of objects that it does not have.
 
         ``differing`` holds those of which the table had another state when the list was read. Of the others only those
         matter that an event has told of since the list before: the rest is as the list says, and was predicted so.
@@ -219,8 +226,8 @@ class Ledger:
         book = self.book(scope)
         gone = (book.published.keys() | book.merged.listed.keys() | book.early.keys()) - listed.keys()
         if differing is None or book.epoch != epoch or book.foreign:
-            return [*listed, *gone]
-        return list(dict.fromkeys([*differing, *book.merged.events, *gone]))
+            return [*gone, *listed]
+        return list(dict.fromkeys([*gone, *differing, *book.merged.events]))
 
     def install(
         self,
@@ -310,10 +317,13 @@ class Ledger:
         gone: bytes = b"",
     ) -> Iterator[Operation]:
         before = book.published.get(key)
+        if state is not None and self._is_doubled(key, state.uid):
+            state = None
         if state == before and key not in book.foreign:
             return
         if before is not None and (state is None or state.uid != before.uid):
             del book.published[key]
+            del self._holders[before.uid]
             book.foreign.discard(key)
             yield Operation(
                 "DELETED", before.uid, version, gone if state is None else b"", rows=-1, digest=-digest(*before)
@@ -322,12 +332,20 @@ class Ledger:
             return
         made = record()
         book.published[key] = state
+        self._holders[state.uid] = key
         book.foreign.discard(key)
         if before is not None and before.uid == state.uid:
             change = digest(*state) - digest(*before)
             yield Operation("MODIFIED", state.uid, state.version, made, rows=0, digest=change)
         else:
             yield Operation("ADDED", state.uid, state.version, made, rows=1, digest=digest(*state))
+
+    def _is_doubled(self, key: Key, uid: str) -> bool:
+        """Whether another row has that uid. No server gives it twice; a table that had both could never be proven."""
+        if self._holders.get(uid, key) == key:
+            return False
+        self.doubled = key
+        return True
 
     def scope_head(self, scope: str) -> ScopeHead | None:
         """Where ``scope`` stands; None until its first list is in the table."""

@@ -25,6 +25,8 @@ from krm.store.writing import Writer
 logger = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
+LEAST_BEAT_S: Final = 0.05
+"""From one heartbeat to the next, however much there is to say."""
 STORE_CEILING_S: Final = 1.0
 """Redis is ours, and near: who waits for it asks once a second, so that it is filled again as soon as it is back."""
 CANCEL_S: Final = 0.25
@@ -59,6 +61,8 @@ class Worker(ABC):
         self.clock_offset_ms = 0
         """Redis' clock minus this machine's."""
         self._logged: tuple[str, float] = ("", 0.0)
+        self._news = asyncio.Event()
+        """Set when the state of an answer depends on what the next heartbeat tells."""
         self._is_led = False
 
     @abstractmethod
@@ -66,8 +70,10 @@ class Worker(ABC):
         """One pass: read what is stored, then work until something ends it. Holds the fence."""
 
     def say(self, **changes: Any) -> None:
-        """Change what the next heartbeat tells."""
-        self.status = msgspec.structs.replace(self.status, **changes)
+        """Change what the next heartbeat tells; it does not wait where answers depend on it."""
+        before, self.status = self.status, msgspec.structs.replace(self.status, **changes)
+        if (before.connected, before.state) != (self.status.connected, self.status.state):
+            self._news.set()
 
     def now_ms(self) -> int:
         """Redis' clock, as far as the last heartbeat tells."""
@@ -138,7 +144,11 @@ class Worker(ABC):
 
     async def _beat_on(self, backoff: Backoff) -> None:
         while True:
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(LEAST_BEAT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S - LEAST_BEAT_S):
+                    await self._news.wait()
+            self._news.clear()
             try:
                 await self._beat()
                 backoff.succeeded()

@@ -42,7 +42,7 @@ SILENCE_S: Final = 90.0
 """A watch that brings nothing for this long, not even the bookmark that is due each minute, is dead."""
 QUIET_S: Final = 5.0
 """A watch that is this quiet while a newer list is there is opened anew from its place: it may be dead."""
-GAP_CEILING_S: Final = 8.0
+GAP_CEILING_S: Final = 10.0
 """Each lost place costs a whole list: a server that refuses every place is asked for a dozen a minute at most."""
 TRIM_S: Final = 2.0
 TYPES: Final = {"ADDED": "A", "MODIFIED": "M", "DELETED": "D", "BOOKMARK": "B"}
@@ -91,13 +91,15 @@ class Streamer(Worker):
     async def _follow(self, scope: str, position: Position | None, installed: lists.InstalledLists) -> None:
         listing = await installed.first(scope)
         stream = self._resumed(scope, position, listing) or await self._start(scope, listing)
-        backoff, gaps = Backoff(), Backoff(ceiling_s=GAP_CEILING_S)
+        backoff, gaps = Backoff(), Backoff(first_s=1.0, ceiling_s=GAP_CEILING_S)
         while True:
             try:
-                await first_of(self._watch(stream, backoff), self._doubt(stream, installed))
+                await first_of(self._watch(stream, backoff, gaps), self._doubt(stream, installed))
             except errors.Gone as error:
                 stream = await self._gap(stream, installed, str(error))
-                await asyncio.sleep(gaps.failed(error))
+                delay_s = gaps.failed(error)
+                if gaps.failures > 1:  # one lost place is no storm: the list behind which it goes on is a new one
+                    await asyncio.sleep(delay_s)
             except _RESUMABLE as error:
                 self.say(restarts=self.status.restarts + 1)
                 self._log(logging.WARNING, "the watch broke; resumes from its place", str(error))
@@ -129,14 +131,17 @@ class Streamer(Worker):
         logger.warning(
             "lost its place; waits for a list", extra={**self._names(), "scope": stream.scope, "reason": reason}
         )
+        before = await installed.first(stream.scope)
         await self.writer.ask_for_list(full=False, reason="the watch lost its place")
 
         def beyond(head: ListHead) -> bool:
-            return head.epoch != stream.epoch or newer(head.listed_at, stream.end)
+            # A new list of the same version is one too: nothing may have happened since.
+            is_behind = newer(stream.end, head.listed_at) or head.listing == before.listing
+            return head.epoch != stream.epoch or newer(head.listed_at, stream.end) or not is_behind
 
         return await self._start(stream.scope, await installed.first(stream.scope, beyond))
 
-    async def _watch(self, stream: Stream, backoff: Backoff) -> None:
+    async def _watch(self, stream: Stream, backoff: Backoff, gaps: Backoff) -> None:
         """One watch from the stream's place on, to its timeout at the server."""
         stream.heard_at = time.monotonic()
         events = watching.watch(
@@ -153,8 +158,12 @@ class Streamer(Worker):
                 skew = self._cluster.clock.skew()  # at once: our clock may be set before the last of them is logged
                 stream.heard_at = time.monotonic()
                 backoff.succeeded()
+                gaps.succeeded()
+                before = stream.end
                 for start in range(0, len(batch), BATCH):
                     await self._take(stream, batch[start : start + BATCH], skew)
+                if stream.end != before:
+                    backoff.progressed()
 
     async def _doubt(self, stream: Stream, installed: lists.InstalledLists) -> None:
         """Return when the watch must be opened anew: for another history, or silence while lists show new versions."""

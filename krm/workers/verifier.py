@@ -8,6 +8,7 @@ list and table differ. It decides nothing about rows: it says what the API serve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -221,18 +222,19 @@ class Verifier(Worker):
             timeout_s=LIST_TIMEOUT_S,
             page_timeout_s=PAGE_TIMEOUT_S,
         )
-        async for page in pages:
-            version = page.version
-            if untrained is not None:
-                untrained += page.items
-                if len(untrained) < compression.MAX_SAMPLES and not page.is_last:
-                    continue
-                await self._train(untrained)
-                items, untrained = untrained, None
-            else:
-                items = list(page.items)
-            await taken.take(items)
-            self._count()
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                version = page.version
+                if untrained is not None:
+                    untrained += page.items
+                    if len(untrained) < compression.MAX_SAMPLES and not page.is_last:
+                        continue
+                    await self._train(untrained)
+                    items, untrained = untrained, None
+                else:
+                    items = list(page.items)
+                await taken.take(items)
+                self._count()
         return version
 
     async def _take_metadata(self, taken: Taking, scope: str, epoch: str) -> str:
@@ -246,10 +248,11 @@ class Verifier(Worker):
             page_timeout_s=PAGE_TIMEOUT_S,
         )
         try:
-            async for page in pages:
-                version = page.version
-                await taken.take_identities(page.identities)
-                self._count()
+            async with contextlib.aclosing(pages):
+                async for page in pages:
+                    version = page.version
+                    await taken.take_identities(page.identities)
+                    self._count()
         except errors.ServerFailed as error:
             if error.status == NOT_ACCEPTABLE:
                 raise _NotOfferedError(str(error)) from error

@@ -88,7 +88,8 @@ async def serving(redis_url: str, port: int, env: Mapping[str, str] | None = Non
             left = children(process.pid)
             process.kill()
             for child in left:
-                os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         await drained
 
 
@@ -195,6 +196,14 @@ async def test_a_process_that_is_killed_is_replaced(redis_url: str, free_port: i
         await wait_until(answers)
         api.process.terminate()
         assert await asyncio.wait_for(api.process.wait(), 15) == 0
+
+
+async def test_processes_that_are_left_alone_end(redis_url: str, free_port: int) -> None:
+    async with serving(redis_url, free_port, {"KRM_WORKERS": "2"}) as api:
+        left = children(api.process.pid)
+        assert len(left) == 2
+        api.process.kill()
+        await wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 30, "they end")
 
 
 async def test_several_processes_answer_alike_and_count_together(

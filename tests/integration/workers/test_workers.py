@@ -16,6 +16,7 @@ from krm.kube import listing
 from krm.resources import Resource
 from krm.simulator import FaultKind
 from krm.store.head import Head
+from krm.table.tables import Tables
 from tests.chain import ROLES, Chain, running
 from tests.waiting import wait_until
 
@@ -370,3 +371,50 @@ async def test_a_dictionary_that_is_trained_later_is_learned_and_not_a_reason_fo
         await headed(chain, lambda head: head.verified_at_ms > before + 1_500)
         assert await chain.store.client.xlen(chain.table().keys.requests) == 0
         assert (await chain.table().list_heads())[""].since  # records are not repeated
+
+
+async def test_two_objects_with_one_uid_cost_one_row_and_neither_table_nor_whole_lists(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=1.0) as chain:
+        await chain.converged()
+        before = await chain.ready()
+        store, pods = chain.simulation.store, chain.simulation.store.kind_named("pods")
+        first, second = (version.parse() for version in store.all(pods)[:2])
+        store.delete(pods, second["metadata"]["namespace"], second["metadata"]["name"])
+        second["metadata"] |= {"uid": first["metadata"]["uid"], "resourceVersion": None}
+        store.create(pods, second)
+        whole = chain.simulation.requests.total("list", "pods")
+        for _ in range(3):  # events and lists tell of both again and again
+            store.update(pods, store.get(pods, second["metadata"]["namespace"], second["metadata"]["name"]).parse())  # type: ignore[union-attr]
+            listed = (await chain.ready()).verified_resource_version
+            store.update(pods, store.get(pods, first["metadata"]["namespace"], first["metadata"]["name"]).parse())  # type: ignore[union-attr]
+            head = await headed(chain, lambda head, listed=listed: head.verified_resource_version != listed)  # type: ignore[misc]
+            assert (head.run, head.rows, head.contiguous) == (before.run, before.rows - 1, True)
+        assert "two objects have one uid" in caplog.text
+        assert "needs a full list" not in caplog.text
+        assert chain.simulation.requests.total("list", "pods") - whole < 20
+        store.delete(pods, first["metadata"]["namespace"], first["metadata"]["name"])
+        await chain.converged()
+        assert (await chain.ready()).run == before.run
+
+
+async def test_an_entry_of_somebody_else_among_the_changes_is_passed_over_once(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=600.0) as chain, Tables.of([chain.table()]) as tables:
+        follower = tables.follower(resources.PODS)
+        await chain.converged()
+        churned(chain, 30)
+        await chain.converged()
+        await wait_until(lambda: follower.is_ready and follower.replica.seq > 5, 20)
+        client, key = chain.store.client, chain.table().keys.changes
+        made = {"t": "ADDED", "u": "u", "v": "1", "r": b"", "p": b"", "x": "0"}
+        for entry, loads in [({"hello": "world"}, 1), ({**made, "n": 7_000_000}, 2), ({**made, "n": 1}, 3)]:
+            identifier = (await client.xadd(key, entry)).decode()
+            await wait_until(lambda identifier=identifier: (follower.position or ("", 0, ""))[2] == identifier, 20)  # type: ignore[misc]
+            assert follower.loads == loads
+        churned(chain, 30)
+        await chain.converged()
+        await wait_until(
+            lambda: {row.uid for row in follower.replica.rows()} == {s.uid for s in chain.truth().values()}
+        )
+        assert follower.loads == 3

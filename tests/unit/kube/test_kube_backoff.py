@@ -86,3 +86,22 @@ def test_what_the_server_asked_for_is_never_undercut(asked: float, rand: float, 
 def test_what_only_a_person_can_mend_is_tried_at_most_twice_a_minute(error: Exception, rand: float) -> None:
     backoff = Backoff(clock=Clock(), rand=always(rand))
     assert all(backoff.failed(error) >= 30 for _ in range(5))
+
+
+def test_what_was_of_use_before_it_broke_is_tried_again_soon() -> None:
+    backoff = Backoff(first_s=0.25, clock=Clock(), rand=always(0))
+    for _ in range(4):
+        backoff.failed()
+    backoff.progressed()
+    assert [backoff.failed() for _ in range(2)] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("error", [errors.ServerFailed("busy", status=500), errors.Throttled("busy", retry_after_s=1)])
+def test_a_server_that_answers_with_errors_is_asked_every_other_second_in_the_mean_of_a_minute(
+    error: Exception,
+) -> None:
+    waits = Backoff(clock=Clock(), rand=always(0.5))
+    asked, at_s = 0, 0.0
+    while at_s < 60:
+        asked, at_s = asked + 1, at_s + waits.failed(error)
+    assert asked <= 30

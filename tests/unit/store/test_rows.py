@@ -193,6 +193,20 @@ def test_rows_share_what_they_have_in_common_and_no_more_is_kept_for_that_than_a
     assert read[4].labels is not read[0].labels
 
 
+def test_what_gone_rows_had_in_common_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_SPARE_SHARED", 1)
+    reader = Codec(PODS)
+    of_two = [Codec(PODS).encode(raw(uid=f"u{number}", labels={"app": f"{number}"})).record for number in range(6)]
+    kept = reader.decode(of_two[0])
+    for record in of_two[1:5]:
+        reader.decode(record)
+    reader.forget_unshared(2)
+    assert reader.decode(of_two[0]).labels is kept.labels, "as many as two rows and their successors may have"
+    reader.decode(of_two[5])
+    reader.forget_unshared(2)
+    assert reader.decode(of_two[0]).labels is not kept.labels
+
+
 def test_texts_in_lists_of_a_row_are_shared_too() -> None:
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data-0"}}]
     sent = json.dumps({"metadata": {"name": "p", "uid": "u", "resourceVersion": "7"}, "spec": {"volumes": volumes}})

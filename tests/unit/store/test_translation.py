@@ -32,6 +32,12 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (exceptions.OutOfMemoryError("command not allowed"), StoreRefused, "full"),
         (exceptions.ResponseError("in a script: OOM command not allowed"), StoreRefused, "full"),
         (exceptions.ReadOnlyError("a replica"), StoreRefused, "replica"),
+        (
+            exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."),
+            StoreUnreachable,
+            "now: NOREPLICAS",
+        ),
+        (exceptions.ResponseError("BUSY Redis is busy running a script."), StoreUnreachable, "now: BUSY"),
         (exceptions.NoPermissionError("no rights"), StoreRefused, "no rights"),
         (exceptions.InvalidResponse("odd"), StoreRefused, "unexpectedly: odd"),
     ],
