@@ -90,6 +90,7 @@ class IdentityPage:
 
 
 _Page = TypeVar("_Page", Page, IdentityPage)
+_MANAGED = b',"managedFields":[{'
 _PARTIAL_LIST = msgspec.json.Decoder(_PartialList)
 _LIST = msgspec.json.Decoder(_List)
 
@@ -227,9 +228,7 @@ async def _body(ask: _Asking, where: str, query: Mapping[str, str], timeout_s: f
 def parse_identities(body: bytes, where: str) -> tuple[IdentityPage, str]:
     """The identities in ``body``, a list of metadata, and the token of the next page. Raises ``BadData``."""
     try:
-        if not body.isascii():
-            body.decode()
-        found = _PARTIAL_LIST.decode(body)
+        found = _partial_list(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise errors.BadData(f"{where}: {_described(body)} ({failures.clean(str(error))})") from error
     _check(found.kind, found.metadata, _METADATA_KIND, where)
@@ -240,6 +239,30 @@ def parse_identities(body: bytes, where: str) -> tuple[IdentityPage, str]:
         is_last=not found.metadata.following,
     )
     return page, found.metadata.following
+
+
+def _partial_list(body: bytes) -> _PartialList:
+    """What is in ``body``, without looking through managed fields, which are most of an object's metadata."""
+    kept, seen = [], 0
+    while (start := body.find(_MANAGED, seen)) >= 0:
+        # A list of objects: it ends where one ends. What is left would be no JSON if that were not its end, as that
+        # list, or a text in it, would be left open.
+        end = body.find(b"]", start)
+        if body[end - 1 : end + 2] != b"}]}":
+            return _decoded(body)
+        kept.append(body[seen:start])
+        seen = end + 1
+    kept.append(body[seen:])
+    try:
+        return _decoded(b"".join(kept))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _decoded(body)
+
+
+def _decoded(body: bytes) -> _PartialList:
+    if not body.isascii():
+        body.decode()  # the JSON decoder passes over the text inside of objects
+    return _PARTIAL_LIST.decode(body)
 
 
 def _check(kind: str, meta: _Meta, wanted: str | None, where: str) -> None:

@@ -16,7 +16,7 @@ MAX_BYTES: Final = 8 * 2**20
 TARGET_BYTES: Final = 2 * 2**20
 
 
-class ListedRow(msgspec.Struct, array_like=True, frozen=True):
+class ListedRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One object of a list. ``record`` is empty where the table has the object at this version, or knows better."""
 
     namespace: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import secrets
 import signal
@@ -48,6 +49,9 @@ def main(
 
     ``alive_file`` is touched as long as the event loop runs: for a liveness probe.
     """
+    # Books live long: what is here now is never looked at again, and full collections of the rest become rare.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context, alive_file=alive_file))
 

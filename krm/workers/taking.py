@@ -6,6 +6,7 @@ What is held of all of them is uid and version, to tell the next list's changes,
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -31,6 +32,25 @@ class _Item(msgspec.Struct):
 
 
 _item = msgspec.json.Decoder(_Item)
+
+
+_BEGINNING: Final = re.compile(
+    rb'(?:{"kind":"[^"\\]+","apiVersion":"[^"\\]+",|{)"metadata":{"name":"([^"\\]+)",(?:"generateName":"[^"\\]*",)?'
+    rb'(?:"namespace":"([^"\\]+)",)?"uid":"([^"\\]+)","resourceVersion":"([^"\\]+)"[,}]'
+)
+"""How API servers begin an object."""
+
+
+def _identity(item: bytes) -> Identity:
+    """Which object it is; of one as API servers write it without looking through the rest of it."""
+    found = _BEGINNING.match(item)
+    if found is not None:
+        name, namespace, uid, version = found.groups(b"")
+        return Identity(name.decode(), namespace.decode(), uid.decode(), version.decode())
+    try:
+        return _item.decode(item).metadata
+    except msgspec.DecodeError:
+        return Identity()
 
 
 class Known:
@@ -74,13 +94,10 @@ class Taking:
             total += self._known.digest - sum(rows.digest(uid, version) for uid, version in other)
         return total % rows.DIGEST_MODULUS
 
-    async def take(self, items: Sequence[bytes | msgspec.Raw]) -> None:
+    async def take(self, items: Sequence[bytes]) -> None:
         """Whole objects; the record of each that the list before did not have at this version goes along."""
         for number, item in enumerate(items):
-            try:
-                found = _item.decode(item).metadata
-            except msgspec.DecodeError:
-                found = Identity()
+            found = _identity(item)
             if found.uid and found.version and self._known.versions.get(found.uid) == found.version:
                 await self._add(ListedRow(found.namespace, found.name, found.uid, found.version, b""))
             else:
@@ -91,8 +108,32 @@ class Taking:
 
     async def take_identities(self, identities: Sequence[Identity]) -> None:
         """Identities alone; those that the list before did not have are ``lacking``, to be taken with ``complete``."""
+        for start in range(0, len(identities), IDENTITIES_A_TURN):
+            part = identities[start : start + IDENTITIES_A_TURN]
+            versions = {found.uid: found.version for found in part}
+            if self._are_known(part, versions):
+                self.versions.update(versions)
+                self._unchanged += len(part)
+                self._pending += [ListedRow(one.namespace, one.name, one.uid, one.version, b"") for one in part]
+                if len(self._pending) >= CHUNK_ROWS:
+                    await self._flush()
+            else:
+                await self._take_each(part)
+            await asyncio.sleep(0)
+
+    def _are_known(self, identities: Sequence[Identity], versions: Mapping[str, str]) -> bool:
+        """Whether all are as the list before had them, and none was given before."""
+        return (
+            len(versions) == len(identities)
+            and versions.items() <= self._known.versions.items()
+            and versions.keys().isdisjoint(self.versions)
+            and "" not in versions
+            and all(one.version and one.name for one in identities)
+        )
+
+    async def _take_each(self, identities: Sequence[Identity]) -> None:
         known = self._known.versions
-        for number, found in enumerate(identities):
+        for found in identities:
             uid, version = found.uid, found.version
             if uid and version and known.get(uid) == version:
                 await self._add(ListedRow(found.namespace, found.name, uid, version, b""))
@@ -100,8 +141,6 @@ class Taking:
                 uid = uid or f"{found.namespace}/{found.name}"
                 version = version if is_valid(version) else ""
                 self.lacking.append(ListedRow(found.namespace, found.name, uid, version, b""))
-            if number % IDENTITIES_A_TURN == IDENTITIES_A_TURN - 1:
-                await asyncio.sleep(0)
 
     async def complete(self, found: Iterable[ListedRow]) -> None:
         """What was ``lacking``, as far as it was found."""

@@ -214,7 +214,7 @@ class Verifier(Worker):
     async def _take_whole(self, taken: Taking, scope: str, epoch: str) -> str:  # noqa: ARG002
         """A list of whole objects; its version."""
         version = ""
-        untrained: list[bytes | msgspec.Raw] | None = [] if self._codec.compressor.current == 0 else None
+        untrained: list[bytes] | None = [] if self._codec.compressor.current == 0 else None
         pages = listing.pages(
             self._cluster,
             self.resource.path(scope),
@@ -265,7 +265,7 @@ class Verifier(Worker):
         cluster = self._cluster
         self.say(requests=cluster.requests, bytes=cluster.bytes_received, malformed=self._codec.malformed)
 
-    async def _train(self, items: list[bytes | msgspec.Raw]) -> None:
+    async def _train(self, items: list[bytes]) -> None:
         """Make a compression dictionary of the first objects, where they are enough."""
         samples = [self._codec.cleaner.clean(item) for item in items[: compression.MAX_SAMPLES]]
         dictionary = await asyncio.to_thread(compression.train, samples)

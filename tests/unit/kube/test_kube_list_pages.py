@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +120,42 @@ def test_flipped_bytes_give_a_page_or_bad_data_and_nothing_else(flips: list[tupl
     except errors.BadData:
         return
     assert all(isinstance(json.loads(item), dict) for item in found.items)
+
+
+_TEXTS = st.sampled_from(["}]}", '"managedFields":[{', "]", "}]", '"', "\\", "x", "é"])
+_ENTRIES: st.SearchStrategy[Any] = st.lists(st.dictionaries(_TEXTS, _TEXTS | st.just([{}]) | st.just({"f:x": {}}), max_size=2), max_size=2)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"name": _TEXTS, "uid": st.text(max_size=3)},
+            optional={"labels": st.dictionaries(_TEXTS, _TEXTS), "managedFields": _ENTRIES | _TEXTS, "x": _ENTRIES},
+        ),
+        max_size=4,
+    ),
+    st.integers(0, 3),
+)
+def test_identities_are_the_same_whether_managed_fields_are_looked_through_or_not(
+    metadata: list[dict[str, Any]], cut: int
+) -> None:
+    whole = {"kind": "L", "metadata": {"resourceVersion": "5"}, "items": [{"metadata": one} for one in metadata]}
+    body = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+    body = body[: len(body) - cut]
+    try:
+        expected: Any = listing._PARTIAL_LIST.decode(body)
+    except msgspec.MsgspecError:
+        expected = None
+    try:
+        found: Any = listing._partial_list(body)
+    except msgspec.MsgspecError:
+        found = None
+    assert found == expected
+
+
+def test_managed_fields_of_identities_are_not_looked_through() -> None:
+    managed = b'"managedFields":[{"manager":"a","fieldsV1":{"f:x":NOT JSON}}]'
+    body = b'{"kind":"L","metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"n",%s}}]}' % managed
+    found = listing._partial_list(body).items
+    assert found is not None
+    assert [one.metadata.name for one in found] == ["n"]
