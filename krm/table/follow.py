@@ -254,7 +254,7 @@ class Follower:
         if target.run != head.run:
             raise _LostError("the table was built anew while it was read")
         seq, cursor = await self._catch_up(rows, head, target)
-        for _ in self.replica.loading(rows.by_uid, seq=seq):
+        for _ in self.replica.loading(rows.by_uid, seq=seq, total=rows.total):
             await asyncio.sleep(0)
         self._cursor = cursor
         self._proofs = _Proofs()
@@ -456,21 +456,22 @@ class _Pile:
 
     def __init__(self) -> None:
         self.by_uid: dict[str, Row] = {}
-        self._total = 0
+        self.total = 0
+        """Sum of their digests."""
 
     def put(self, uid: str, row: Row) -> None:
         self.drop(uid)
         self.by_uid[uid] = row
-        self._total += digest(row.uid, row.version)
+        self.total += digest(row.uid, row.version)
 
     def drop(self, uid: str) -> None:
         row = self.by_uid.pop(uid, None)
         if row is not None:
-            self._total -= digest(row.uid, row.version)
+            self.total -= digest(row.uid, row.version)
 
     def prove(self, head: Head) -> None:
         """Raises ``_LostError`` unless these are the rows that ``head`` tells of."""
-        if len(self.by_uid) != head.rows or self._total % DIGEST_MODULUS != head.digest:
+        if len(self.by_uid) != head.rows or self.total % DIGEST_MODULUS != head.digest:
             raise _LostError(
                 f"what was read is not the table at change {head.seq}: {len(self.by_uid)} rows, not {head.rows}"
             )

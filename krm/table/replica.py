@@ -96,12 +96,11 @@ class Replica:
         for _ in self.loading({row.uid: row for row in rows}, seq=seq):
             pass
 
-    def loading(self, rows: Mapping[str, Row], *, seq: int) -> Generator[None, None, None]:
-        """As ``load``, of rows by uid, in turns: nobody may ask before the last one."""
+    def loading(self, rows: Mapping[str, Row], *, seq: int, total: int | None = None) -> Generator[None, None, None]:
+        """As ``load``, of rows by uid, in turns: nobody may ask before the last one. ``total``: of their digests."""
         self._start()
         members: dict[str, list[tuple[str, int, Row]]] = {}
         alike: dict[int, tuple[Mapping[str, str], list[int]]] = {}
-        total = 0
         self._capacity(len(rows))
         for slot, (uid, row) in enumerate(rows.items()):
             self._slot_of[uid] = slot
@@ -109,7 +108,6 @@ class Replica:
             members.setdefault(row.namespace, []).append((row.name, slot, row))
             alike.setdefault(id(row.labels), (row.labels, []))[1].append(slot)
             self._index_but_labels(row, slot)
-            total += digest(row.uid, row.version)
             if slot % ROWS_A_TURN == 0:
                 yield
         # Rows of one codec share the labels that they have in common: these go through the index once.
@@ -126,6 +124,8 @@ class Replica:
                 filled = 0
                 yield
         self._namespaces = sorted(self._segments)
+        if total is None:
+            total = sum(digest(row.uid, row.version) for row in rows.values())
         self.digest = total % DIGEST_MODULUS
         self.seq = seq
         self._changed()

@@ -159,18 +159,16 @@ async def one_write_s(redis_url: str, pods: int) -> float:
 
 async def frame_write_s(redis_url: str, pods: int) -> float:
     """Seconds of one event's write where the whole frame is pickled and stored anew."""
-    rows = [orjson.loads(text) for text in cluster.objects(pods)]
-    frame = pd.DataFrame(
-        {
-            "namespace": [row["metadata"]["namespace"] for row in rows],
-            "name": [row["metadata"]["name"] for row in rows],
-            "resource_version": [row["metadata"]["resourceVersion"] for row in rows],
-            "node": [row["spec"].get("nodeName") for row in rows],
-            "phase": [row["status"].get("phase") for row in rows],
-            "object": [text.decode() for text in cluster.objects(pods)],
-        }
-    )
-    store = open_store(Secret(redis_url))
+    columns: dict[str, list[Any]] = {name: [] for name in ("namespace", "name", "resource_version", "node", "phase")}
+    for text in cluster.objects(pods):  # one at a time: all of them parsed take gigabytes
+        row = orjson.loads(text)
+        columns["namespace"].append(row["metadata"]["namespace"])
+        columns["name"].append(row["metadata"]["name"])
+        columns["resource_version"].append(row["metadata"]["resourceVersion"])
+        columns["node"].append(row["spec"].get("nodeName"))
+        columns["phase"].append(row["status"].get("phase"))
+    frame = pd.DataFrame({**columns, "object": [text.decode() for text in cluster.objects(pods)]})
+    store = open_store(Secret(f"{redis_url}&socket_timeout=120"))  # a value of hundreds of megabytes
     try:
 
         async def write() -> None:

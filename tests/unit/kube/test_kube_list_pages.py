@@ -123,7 +123,9 @@ def test_flipped_bytes_give_a_page_or_bad_data_and_nothing_else(flips: list[tupl
 
 
 _TEXTS = st.sampled_from(["}]}", '"managedFields":[{', "]", "}]", '"', "\\", "x", "é"])
-_ENTRIES: st.SearchStrategy[Any] = st.lists(st.dictionaries(_TEXTS, _TEXTS | st.just([{}]) | st.just({"f:x": {}}), max_size=2), max_size=2)
+_ENTRIES: st.SearchStrategy[Any] = st.lists(
+    st.dictionaries(_TEXTS, _TEXTS | st.just([{}]) | st.just({"f:x": {}}), max_size=2), max_size=2
+)
 
 
 @given(
