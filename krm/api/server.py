@@ -163,7 +163,7 @@ async def serve(
     """Follow Redis and serve on ``sock`` until SIGTERM or SIGINT; ``folder``: where several processes count."""
     store = open_store(settings.require_redis())
     stores = [TableStore(store, settings.cluster, resource) for resource in settings.resources]
-    tables = Tables.of(stores)
+    tables = Tables.of(stores, redact=settings.redact)
     try:
         live = Live(tables, stores, settings)
         async with tables, _admitting(live, admission) as callers:

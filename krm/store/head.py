@@ -89,6 +89,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the newest entry of ``events`` that is in the table."""
     last_event_ms: int | None
     """When the newest event or bookmark was received (Redis' clock), None before the first."""
+    rules: str = ""
+    """By what rules its rows lack what is never stored: a path of ``KRM_REDACT`` a line."""
     shards: int = 1
     """Over how many shards the rows are spread."""
     applied_seq: int | None = None
@@ -254,6 +256,7 @@ def table_head(data: Mapping[bytes, bytes]) -> Head | None:
             at_ms=int(data[b"at"]),
             cursor=data[b"cursor"].decode(),
             last_event_ms=int(data[b"last_event"]) or None,
+            rules=data.get(b"rules", b"").decode(),
             shards=_shards(data),
             applied_seq=int(data[b"applied_seq"]) if b"applied_seq" in data else None,
             applied_change=data[b"applied_change"].decode() if b"applied_change" in data else None,

@@ -51,14 +51,17 @@ ACQUIRE: Final = (
     _CLOCK
     + _NEWER
     + """
--- KEYS fence, then those of this writer; ARGV role, owner, lease ms, token or '', then the types of KEYS. {token, 0} or
--- {'', ms that another holds it for}. Without a token of one's own, the one after that of the last holder, once that
--- one is silent; with one, at once where it is higher: who gave it knows that the holder is another now.
+-- KEYS fence, then those of this writer, then all that holds anything of objects; ARGV role, owner, lease ms, token or
+-- '', rules of what is never stored ('*': stores no objects), then the types of the first KEYS. {token, 0} or
+-- {'', ms that another holds it for, whether that one is of other rules}.
+-- Without a token of one's own, the one after that of the last holder, once that one is silent; with one, at once where
+-- it is higher: who gave it knows that the holder is another now.
 -- A key of another type is nothing that KRM wrote: it goes, as if it had been evicted.
-local now = now_ms()
-for i = 1, #KEYS do
+-- What was stored under other rules goes once none of its writers is left: none of it can be told from what is allowed.
+local now, types = now_ms(), #ARGV - 5
+for i = 1, types do
   local kind = redis.call('TYPE', KEYS[i]).ok
-  if kind ~= 'none' and kind ~= ARGV[4 + i] then redis.call('DEL', KEYS[i]) end
+  if kind ~= 'none' and kind ~= ARGV[5 + i] then redis.call('DEL', KEYS[i]) end
 end
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 local token, last = ARGV[4], '0'
@@ -66,9 +69,18 @@ if held then
   local owner, number, deadline = string.match(held, '^(.*):(%d+) (%d+)$')
   if owner then
     local left = tonumber(deadline) - now
-    if owner ~= ARGV[2] and left > 0 and not newer(token, number) then return {'', left} end
+    if owner ~= ARGV[2] and left > 0 and not newer(token, number) then return {'', left, 0} end
     last = number
   end
+end
+if ARGV[5] ~= '*' and ARGV[5] ~= (redis.call('HGET', KEYS[1], 'rules') or '') then
+  for _, role in ipairs({'streamer', 'verifier', 'aggregator'}) do
+    local left = (tonumber(string.match(redis.call('HGET', KEYS[1], role) or '', ' (%d+)$')) or 0) - now
+    if role ~= ARGV[1] and left > 0 then return {'', left, 1} end
+  end
+  if #KEYS == types then return {'', 50, 1} end  -- they changed just now: what to remove was not looked up
+  for i = types + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
+  redis.call('HSET', KEYS[1], 'rules', ARGV[5])
 end
 if token == '' then token = string.format('%.0f', tonumber(last) + 1) end
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%s:%s %d', ARGV[2], token, now + ARGV[3]))
@@ -341,12 +353,14 @@ BEGIN: Final = (
     _CLOCK
     + _HOLD
     + """
--- KEYS fence, table, objects, changes; ARGV holder, new run, shards. Withdraws the table and begins another life of it.
+-- KEYS fence, table, objects, changes; ARGV holder, new run, shards, rules of what is never stored. Withdraws the table
+-- and begins another life of it.
 if not hold('aggregator', ARGV[1]) then return redis.error_reply('KRMFENCED aggregator') end
 redis.call('DEL', KEYS[2])
 redis.call('UNLINK', KEYS[3], KEYS[4])
 redis.call('HSET', KEYS[2], 'run', ARGV[2], 'seq', '0', 'state', 'building', 'at', now_ms())
 if ARGV[3] ~= '1' then redis.call('HSET', KEYS[2], 'shards', ARGV[3]) end
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], 'rules', ARGV[4]) end
 return 1
 """
 )

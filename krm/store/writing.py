@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from krm.errors import CorruptData, Fenced
+from krm.errors import CorruptData, Fenced, StoreRefused
 from krm.objects.versions import is_valid
 from krm.store import envelope, scripts
 from krm.store import head as heads
@@ -38,6 +38,9 @@ OWN_KEYS: Final[Mapping[Role, Mapping[str, str]]] = {
     "collector": {"delays": "stream"},
 }
 """The keys that each role looks after, with their types."""
+OF_OBJECTS: Final = ("events", "position", "verified", "lists", "objects", "table", "changes", "dictionary")
+"""The keys that hold anything of objects."""
+OTHER_RULES: Final = "workers with other rules of what is never stored (KRM_REDACT) still write"
 UNREADABLE: Final = "?"
 """Type of an entry of the log that is not as a streamer writes it: whatever event it may have been is not known."""
 BATCH: Final = 256
@@ -74,6 +77,10 @@ class Writer(TableStore):
     def __init__(self, store: Store, table: TableStore) -> None:
         super().__init__(store, table.cluster, table.resource)
         self.owner = secrets.token_hex(8)
+        self.rules: str | None = None
+        """By what rules it leaves out what is never stored; None for who stores no objects."""
+        self.waits_for = ""
+        """Why the right was not given, when it was not."""
         self._holder = ""
 
     async def _run(self, script: str, keys: Sequence[str], args: Iterable[Any]) -> Any:
@@ -85,14 +92,32 @@ class Writer(TableStore):
         ``token``: of a Lease that is ours; who holds the right by a lower one loses it.
         """
         types = {"fence": "hash", "status": "hash", **OWN_KEYS[self.role]}
-        keys = [getattr(self.keys, name) for name in types]
-        given, left_ms = await self._run(
-            scripts.ACQUIRE, keys, [self.role, self.owner, LEASE_MS, token, *types.values()]
+        keys = [*(getattr(self.keys, name) for name in types), *await self._of_other_rules()]
+        rules = "*" if self.rules is None else self.rules
+        given, left_ms, *other = await self._run(
+            scripts.ACQUIRE, keys, [self.role, self.owner, LEASE_MS, token, rules, *types.values()]
         )
         if not given:
+            self.waits_for = OTHER_RULES if any(other) else "waiting"
             return max(float(left_ms) / 1000, 0.05)
         self._holder = f"{self.owner}:{given.decode()}"
         return 0.0
+
+    async def _of_other_rules(self) -> list[str]:
+        """Every key that holds anything of objects, where they were stored by other rules than this writer's."""
+        if self.rules is None:
+            return []
+        with translated():
+            kind = await self._redis.type(self.keys.fence)
+            known = await self._redis.hget(self.keys.fence, "rules") if kind == b"hash" else None
+        if (known or b"").decode("utf-8", "replace") == self.rules:
+            return []
+        try:
+            lists = await self.list_heads()
+        except (CorruptData, StoreRefused):
+            lists = {}  # their chunks are no longer to be found, by anybody
+        chunks = [self.keys.chunk(head.listing, number) for head in lists.values() for number in range(head.chunks)]
+        return [*(getattr(self.keys, name) for name in OF_OBJECTS), *chunks]
 
     async def beat(self, status: WorkerStatus) -> int:
         """Say how this worker is and keep the fence; Redis' time in ms. Raises ``Fenced`` when another has it."""
@@ -253,7 +278,7 @@ class TableWriter(Writer):
         await self._run(
             scripts.BEGIN,
             [self.keys.fence, self.keys.table, self.keys.objects, self.keys.changes],
-            [self._holder, run, self._shards.count],
+            [self._holder, run, self._shards.count, self.rules or ""],
         )
         await self._shards.clear(run, before=head.shards if head is not None else 1)
         self.shards = self._shards.count
@@ -261,7 +286,7 @@ class TableWriter(Writer):
 
     async def resume(self, head: Head) -> bool:
         """Go on with the stored table; False where it cannot be gone on with as it is."""
-        if head.shards != self._shards.count:
+        if head.shards != self._shards.count or head.rules != (self.rules or ""):
             return False
         return head.shards == 1 or await self._shards.finish(head)
 

@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -97,6 +97,7 @@ class Follower:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         poll_s: float = POLL_S,
+        redact: Iterable[str] = (),
     ) -> None:
         self.source = source
         self.replica = replica
@@ -112,6 +113,7 @@ class Follower:
         """How often the replica was loaded."""
         self._monotonic = monotonic
         self._poll_s = poll_s
+        self._redact = frozenset(redact)
         self._clock: tuple[int, float] | None = None
         self._proofs = _Proofs()
         self._seen: Head | None = None
@@ -275,6 +277,11 @@ class Follower:
             raise _NotYetError("no verified list has been aggregated yet")
         if head.state != "ready":
             raise _NotYetError("the table is being built")
+        shown = sorted(self._redact - set(head.rules.splitlines()))
+        if shown:
+            raise _NotYetError(
+                f"the rows were stored with {', '.join(shown)}, which KRM_REDACT names: their workers have to know it"
+            )
         return head
 
     async def _catch_up(self, rows: _Pile, head: Head, target: Head) -> tuple[int, str]:

@@ -33,13 +33,15 @@ class Tables:
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
-    def of(cls, sources: Iterable[Source]) -> Tables:
-        """Tables that follow ``sources``, one for each resource."""
+    def of(cls, sources: Iterable[Source], *, redact: Iterable[str] = ()) -> Tables:
+        """Tables that follow ``sources``, one for each resource; rows that hold what ``redact`` names are not shown."""
         known = list(sources)
         cluster = known[0].cluster if known else ""
         return cls(
             (
-                Follower(source, Replica(source.resource, Codec(source.resource), cluster=source.cluster))
+                Follower(
+                    source, Replica(source.resource, Codec(source.resource), cluster=source.cluster), redact=redact
+                )
                 for source in known
             ),
             cluster=cluster,

@@ -71,6 +71,7 @@ class Aggregator(Worker):
         self._settings = settings
         self._table = table
         self._codec = lists.codec(resource, settings)
+        self.writer.rules = lists.rules(settings)
         self._scopes = lists.scopes(settings, resource)
 
     async def work(self) -> None:

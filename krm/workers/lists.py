@@ -28,6 +28,12 @@ def codec(resource: Resource, settings: Settings) -> Codec:
     return Codec(resource, cleaner)
 
 
+def rules(settings: Settings) -> str:
+    """What decides what is never stored, as it is stored itself: what other rules let through is not gone on with."""
+    kept = ("*metadata.managedFields",) if settings.keep_managed_fields else ()
+    return "\n".join([*sorted(settings.redact), *kept])
+
+
 async def learn_dictionaries(rows: Codec, table: TableStore) -> None:
     """Teach ``rows`` the compression dictionaries that are stored."""
     known, current = await table.dictionaries()

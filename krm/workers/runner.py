@@ -87,7 +87,7 @@ class Worker(ABC):
                 try:
                     wait_s = await self._acquire()
                     if wait_s:
-                        self._log(logging.INFO, "waits: another instance writes", "waiting")
+                        self._log(logging.INFO, "waits: another instance writes", self.writer.waits_for)
                         await asyncio.sleep(min(wait_s, BEAT_S))
                         continue
                     await self._hold(backoff)

@@ -75,6 +75,7 @@ class Streamer(Worker):
         self._settings = settings
         self._cluster = cluster
         self._codec = lists.codec(resource, settings)
+        self.writer.rules = lists.rules(settings)
         self._table = table
         self._connected: dict[str, bool] = {}
         self._measurer = Measurer()

@@ -72,6 +72,7 @@ class Verifier(Worker):
         self._cluster = cluster
         self._table = table
         self._codec = lists.codec(resource, settings)
+        self.writer.rules = lists.rules(settings)
         self._bodies = Bodies(resource, table, cluster, self._codec)
         self._known: dict[str, Known] = {}
         """Of each scope what the last list that was installed by this process had."""
