@@ -20,7 +20,7 @@ from krm.query import arguments, cells, extracts, paths
 from krm.query.cells import Mask, Places, Turns, View
 from krm.query.paths import FieldPath
 from krm.query.values import Operand, key
-from krm.resources import Resource
+from krm.resources import PODS, Resource
 from krm.store.rows import Row
 from krm.table.replica import Snapshot
 
@@ -149,7 +149,11 @@ class _Reader:
             return None
         if not isinstance(spec["path"], str):
             raise self._bad("path is a text")
-        return paths.parse(resource, spec["path"])
+        path = paths.parse(resource, spec["path"])
+        if resource == _OWNER and path.text not in _OWNER_PATHS:
+            text = f"an owner has no path {path.text[:100]!a}; it has {', '.join(_OWNER_PATHS)}"
+            raise AnswerError(Code.PATH_INVALID, text, nearest=list(_OWNER_PATHS))
+        return path
 
     def _list(self, member: str, value: Any) -> list[Any]:
         if not isinstance(value, list) or len(value) > MAX_VALUES:
@@ -193,7 +197,10 @@ class _Reader:
             shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
             raise self._bad(f"matches is not RE2 syntax: {shown[:200]}") from error
 
-    def _related(self, resource: Resource, relation: Any, member: str, value: Any, depth: int) -> Related:
+    def _related(self, resource: Resource, relation: Any, member: str, value: Any, depth: int) -> Related | Condition:
+        if relation == OWNERS and resource == PODS:
+            part = self.node(_OWNER, value, depth + 1)
+            return Condition(paths.parse(resource, _REFERENCES), _some(part), is_negated=member == "none")
         target = self._relations(resource, relation) if isinstance(relation, str) else None
         if target is None:
             raise self._bad(f"{member} needs a relation of {resource.kind}; {relation!a} is none")
@@ -204,6 +211,30 @@ _OPERATORS: Final = frozenset(
     ("eq", "ne", "in", "notIn", "lt", "lte", "gt", "gte", "contains", "startsWith", "matches", "exists")
 )
 MEMBERS: Final = ("path", *sorted(_OPERATORS), "and", "or", "not", "relation", "some", "none")
+
+
+OWNERS: Final = "owners"
+"""The relation of pods to what owns them: references, which stand in the pod itself."""
+_REFERENCES: Final = "metadata.ownerReferences"
+_OWNER: Final = Resource(plural=OWNERS, singular="owner", kind="Owner", list_field="", single_field="")
+_OWNER_PATHS: Final = ("apiVersion", "kind", "name", "uid")
+
+
+def _some(part: Node) -> Test:
+    return lambda found: (
+        isinstance(found, list) and any(isinstance(each, dict) and _holds(part, each) for each in found)
+    )
+
+
+def _holds(node: Node, value: Mapping[str, Any]) -> bool:
+    """Whether plain data passes."""
+    if isinstance(node, Condition):
+        return node.test(paths.at(value, node.path.steps)) is not node.is_negated
+    if isinstance(node, Negation):
+        return not _holds(node.part, value)
+    if isinstance(node, All | Either):
+        return (all if isinstance(node, All) else any)(_holds(part, value) for part in node.parts)
+    raise LookupError("an owner has no relations")
 
 
 def _eq_test(operand: Any) -> Test:

@@ -130,6 +130,9 @@ def canonical(steps: tuple[Step, ...]) -> str:
 def _invalid(resource: Resource, path: Path, at: int) -> AnswerError:
     near = nearest(resource, path)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
+    if not near:  # nothing is like it: what there is at all
+        near = list(dict.fromkeys((*(each.split(".")[0] for each in _known_paths(resource)), *derived(resource))))
+        hint = f"; it has {', '.join(near)}" if near else ""
     where = "" if at == 0 else f" (nothing follows {canonical(path.steps[:at])} that way)"
     return AnswerError(
         Code.PATH_INVALID, f"{resource.kind} has no path {_shown(path.text)}{where}{hint}", nearest=list(near)

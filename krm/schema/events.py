@@ -67,7 +67,7 @@ class Subscription:
         self._listed = lists.question(context.source.get(resource), query)
         self._question = pages.question("watch", context.source.cluster, resource.key_part, self._listed.hex())
         self._matched = Matched(context.memory, matched.related(resource, query))
-        self._as_of = self._looked_at = self._others()
+        self._as_of = self._others()
         """Where the related kinds were when what matches was last looked at."""
 
     async def events(self, token: str | None) -> AsyncGenerator[Event]:
@@ -271,10 +271,7 @@ class Subscription:
         known = self._context.relations()
         if not isinstance(known, relations.Related):
             return None
-        others = self._others()
-        if others != self._looked_at:
-            known.renew()
-            self._looked_at = others
+        known.renew()  # also for the fields that follow relations from what is told
         return known
 
     def _others(self) -> list[Place | None]:

@@ -96,6 +96,8 @@ def test_field_selector_on_an_object_is_refused() -> None:
         ("request.cpu", "requests.cpu"),
         ("persistentVolumeClaims", "persistentVolumeClaims[*].name"),
         ("metadata.name[0]", "metadata.name"),
+        ("xyzzy", "metadata"),  # nothing is like it
+        ("xyzzy", "requests.cpu"),
     ],
 )
 def test_path_that_cannot_be_names_the_nearest(path: str, near: str) -> None:

@@ -323,3 +323,49 @@ async def test_wrong_arguments_of_drift_are_refused(arguments: str, code: str) -
     answer = await ask(drifted(), f"{{ drift({arguments}) {{ totalCount }} }}")
     assert answer["data"] == {"drift": None}
     assert answer["errors"][0]["extensions"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    {
+        '{ relation: "owners", some: {} }': ["lone-1", "odd-1", "old-1", "web-1", "web-1", "web-2"],
+        '{ relation: "owners", none: {} }': ["bare-1"],
+        '{ relation: "owners", some: { path: "kind", eq: "Node" } }': ["odd-1", "old-1", "web-1", "web-2"],
+        '{ relation: "owners", none: { path: "kind", eq: "Node" } }': ["bare-1", "lone-1", "web-1"],
+        '{ relation: "owners", some: { path: "kind", eq: "Node", and: [{ path: "name", startsWith: "web" }] } }': [],
+        '{ relation: "owners", some: { path: "kind", ne: "Node", or: [{ path: "name", contains: "-abc" }] } }': [
+            *("odd-1", "web-1", "web-2")
+        ],
+        '{ relation: "owners", some: { not: { path: "uid", exists: true } } }': [],
+        '{ not: { relation: "owners", some: { path: "apiVersion", in: ["v1"] } } }': ["bare-1", "lone-1", "web-1"],
+    }.items(),
+)
+async def test_owners_are_a_relation_of_filters_too(where: str, expected: list[str]) -> None:
+    source = cluster()
+    bare = pod("bare-1", "zone")
+    bare["metadata"]["ownerReferences"] = None
+    source.change("pods", bare)
+    answer = await ask(source, f"{{ pods(where: {where}) {{ nodes {{ metadata {{ name }} }} }} }}")
+    assert sorted(names(answer["data"]["pods"]["nodes"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "text"),
+    [
+        (
+            '{ relation: "owners", some: { path: "metadata.name", eq: "x" } }',
+            "PATH_INVALID",
+            "apiVersion, kind, name, uid",
+        ),
+        ('{ relation: "owners", none: { relation: "pods", some: {} } }', "BAD_ARGUMENT", "relation of Owner"),
+    ],
+)
+async def test_owners_have_paths_of_their_own(where: str, code: str, text: str) -> None:
+    (error,) = (await ask(cluster(), f"{{ pods(where: {where}) {{ totalCount }} }}"))["errors"]
+    assert error["extensions"]["code"] == code
+    assert text in error["message"]
+
+
+async def test_other_kinds_have_no_owners() -> None:
+    answer = await ask(cluster(), '{ nodes(where: { relation: "owners", none: {} }) { totalCount } }')
+    assert answer["errors"][0]["extensions"]["code"] == "BAD_ARGUMENT"

@@ -256,10 +256,11 @@ async def test_services_and_pods_are_matched_in_linear_time(monkeypatch: pytest.
     assert compared <= 3 * size
 
 
-async def test_a_subscription_follows_relations_as_they_are_at_each_change() -> None:
+@pytest.mark.parametrize("arguments", ['(where: { relation: "services", some: {} })', ""])
+async def test_a_subscription_follows_relations_as_they_are_at_each_change(arguments: str) -> None:
     source = FilledSource({"pods": [], "services": [thing("Service", "v1", "a", "s", {"selector": {"app": "x"}})]})
-    query = """subscription { pods(where: { relation: "services", some: {} }) {
-        type object { metadata { name } services { metadata { name } } } } }"""
+    query = f"""subscription {{ pods{arguments} {{
+        type object {{ metadata {{ name }} services {{ metadata {{ name }} }} }} }} }}"""
     answers = engine().answers(Request(query=query), Context(source=source))
 
     async def told() -> tuple[str, list[str]]:
