@@ -58,6 +58,7 @@ def world() -> Objects:
         waiting["status"]["phase"] = "Pending"
         waiting["metadata"]["creationTimestamp"] = f"2026-01-0{3 - number}T00:00:00Z"
         del waiting["spec"]["nodeName"]
+    del objects["pods"][7]["metadata"]["ownerReferences"]
     for number, some in enumerate(objects["deployments"][:3]):
         some["status"] = {"unavailableReplicas": 2} if number else {"readyReplicas": 0, "unavailableReplicas": 0}
     return objects
@@ -154,6 +155,11 @@ def check_services(data: Any) -> None:
     assert names(data["services"]["nodes"]) == sort_of(empty) != []
 
 
+def check_unowned(data: Any) -> None:
+    unowned = [p for p in world()["pods"] if not p["metadata"].get("ownerReferences")]
+    assert names(data["pods"]["nodes"]) == sort_of(unowned) != []
+
+
 def check_gpus(data: Any) -> None:
     pods = [p for p in world()["pods"] if amount(p, "/gpu") > 0]
     assert data["pods"]["totalCount"] == len(pods) > 3
@@ -223,6 +229,7 @@ CHECKS: Final[Mapping[str, Callable[[Any], None]]] = {
     "What is pending, for how long, and why?": check_pending,
     "Which claims does nobody mount?": check_claims,
     "Which services have no pods?": check_services,
+    "Which pods does nothing manage?": check_unowned,
     "What requests the most GPUs?": check_gpus,
     "How much CPU, memory and GPU is requested on each node?": check_requested,
     "How many pods are in each phase, by namespace?": check_phases,

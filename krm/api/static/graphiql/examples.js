@@ -77,6 +77,17 @@ query ServicesWithoutPods {
   }
 }
 `,
+  `# Which pods does nothing manage?
+query Unowned {
+  pods(where: { relation: "owners", none: {} }) {
+    totalCount
+    nodes {
+      metadata { namespace name creationTimestamp }
+      spec { nodeName }
+    }
+  }
+}
+`,
   `# What requests the most GPUs?
 query MostGpus {
   pods(where: { path: "requests.gpu", gt: 0 }, orderBy: [{ path: "requests.gpu", direction: DESC }], first: 20) {
