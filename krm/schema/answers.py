@@ -138,7 +138,7 @@ class Connection:
 
     @property
     def resource_version(self) -> str | None:
-        """The version that the answer is exact at."""
+        """Every change up to it is in the answer, which is exact at it while there is no gap."""
         return self.as_of.resource_version or None
 
 

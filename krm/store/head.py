@@ -63,11 +63,13 @@ class ScopeHead(msgspec.Struct, frozen=True, kw_only=True):
     window_end: str
     """W"""
     contiguous: bool
+    complete_to: str = ""
+    """C when list and stream met last: a gap takes nothing back of what was in the table before it."""
 
     @property
     def complete_at(self) -> str:
-        """C: the version at which the rows of the scope are exact."""
-        return versions.latest(self.window_end, self.listed_at) if self.contiguous else self.listed_at
+        """C: every change up to this version is in the rows; while there is no gap they are exact at it."""
+        return versions.latest(self.window_end if self.contiguous else self.complete_to, self.listed_at)
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,6 +114,8 @@ class Book:
     """Records of the newest event of keys that came before the first list."""
     foreign: set[Key] = field(default_factory=set)
     """Rows of another history: the same uid and version may mean another object there."""
+    complete: tuple[str, str] = ("", "")
+    """Epoch and version up to which everything was in the table when list and stream met last."""
     stands_in: bool = False
     """Whether ``merged.listed`` is not a list but the rows that were stored."""
     moved_ms: int = 0
@@ -156,6 +158,7 @@ class Ledger:
         """
         book = self.book(installed.scope)
         book.installed, book.epoch, book.stands_in = installed, installed.epoch, True
+        book.complete = (installed.epoch, installed.complete_at)
         book.merged.listed, book.merged.listed_at = dict(book.published), installed.listed_at
         book.merged.window_start, book.merged.window_end = installed.window_start, installed.window_end
         for key, state in book.published.items():
@@ -352,13 +355,17 @@ class Ledger:
         book = self.book(scope)
         if book.installed is None:
             return None
-        if book.installed.epoch != book.epoch:
-            return msgspec.structs.replace(book.installed, window_start="", window_end="", contiguous=False)
+        epoch, listed_at = book.installed.epoch, book.installed.listed_at
+        start, end = ("", "") if epoch != book.epoch else (book.merged.window_start, book.merged.window_end)
+        contiguous = not newer(start, listed_at) and bool(end)
+        if contiguous:
+            book.complete = (epoch, latest(end, listed_at))
         return msgspec.structs.replace(
             book.installed,
-            window_start=book.merged.window_start,
-            window_end=book.merged.window_end,
-            contiguous=not newer(book.merged.window_start, book.installed.listed_at) and bool(book.merged.window_end),
+            window_start=start,
+            window_end=end,
+            contiguous=contiguous,
+            complete_to=book.complete[1] if book.complete[0] == epoch else "",
         )
 
 

@@ -90,12 +90,14 @@ class Lab:
     truth: Truth
     judge: Judge
 
-    def __init__(self, folder: Path, figures: Figures, interval_s: float, env: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, figures: Figures, interval_s: float, env: dict[str, str], redis_options: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         self.figures = figures
         self.interval_s = interval_s
         self.port = servers.free_port()
-        self.redis = RedisProcess(folder)
+        self.redis = RedisProcess(folder, *redis_options)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._env = env
         self._places: dict[str, str] = {}
@@ -293,10 +295,11 @@ async def running(
     redis_by_proxy: bool = True,
     tokens: dict[str, simulator.User] | None = None,
     kubeconfig: Callable[[str], str] | None = None,
+    redis_options: Sequence[str] = (),
     **env: str,
 ) -> AsyncIterator[Lab]:
     """A lab whose answers are the cluster, and a judge who looks at them all the time; what broke is an error."""
-    lab = Lab(folder, figures, interval_s, env)
+    lab = Lab(folder, figures, interval_s, env, redis_options)
     if not redis_by_proxy:
         env["KRM_REDIS_URL"] = f"redis://127.0.0.1:{lab.redis.port}/0"
     world = simulator.World(pods=pods, seed=5)

@@ -7,9 +7,10 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,18 @@ from krm.settings import Secret
 from krm.simulator import FaultKind
 from krm.store.connect import open_store
 from krm.store.reading import TableStore
+from tests import servers
 from tests.faults import lab, proxy
 from tests.faults.figures import Figures
 from tests.faults.lab import WORKERS, RedisProcess
 from tests.faults.scale import scaled
+from tests.integration.kube import certificates
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_800)]
 
 LEASE_S = 5.0
+F31 = "Redis takes rights away, has another password or an expired certificate"
 
 
 async def test_f20(figures: Figures, tmp_path: Path) -> None:
@@ -269,7 +273,7 @@ async def test_f30(figures: Figures, tmp_path: Path) -> None:
 
 
 async def test_f31(figures: Figures, tmp_path: Path) -> None:
-    figures.name("F31", "Redis takes rights away, or asks for a password")
+    figures.name("F31", F31)
     async with lab.running(tmp_path, figures, interval_s=2.0) as it, it.redis.client() as client:
         lines = {name: len(it.log(name).read_text().splitlines()) for name in it.processes}
         for take, give in [
@@ -283,6 +287,55 @@ async def test_f31(figures: Figures, tmp_path: Path) -> None:
             await it.heals()
         for name, before in lines.items():
             figures.note(log_lines=len(it.log(name).read_text().splitlines()) - before)
+
+
+async def test_f31_password(figures: Figures, tmp_path: Path) -> None:
+    figures.name("F31", F31)
+    async with lab.running(tmp_path, figures, interval_s=2.0) as it, it.redis.client() as client:
+        for _ in range(scaled(2, 20)):
+            await client.config_set("requirepass", "another")
+            await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await told(it, "password")
+            await client.config_set("requirepass", "")
+            await it.heals()
+        await it.proven()
+
+
+async def test_f31_certificate(figures: Figures, tmp_path: Path) -> None:
+    figures.name("F31", F31)
+    files = certificates.make(tmp_path / "authority")
+    sign = "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile server.ext"
+    certificates.openssl(files.folder, f"{sign} -days -1 -out expired.crt")
+    certificate, key = files.pair("server")
+    port = servers.free_port()
+    options = ["--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(files.ca)]
+    options += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={files.ca}"
+    async with (
+        lab.running(tmp_path, figures, interval_s=2.0, redis_options=options, KRM_REDIS_URL=url) as it,
+        it.redis.client() as client,
+    ):
+        for _ in range(scaled(2, 20)):
+            await client.config_set("tls-cert-file", str(files.folder / "expired.crt"))
+            await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await told(it, "certificate has expired")
+            await client.config_set("tls-cert-file", str(certificate))
+            await it.heals()
+        await it.proven()
+
+
+async def told(it: lab.Lab, reason: str) -> None:
+    """Answers say why they are not current, for as long as that lasts, and nobody's log runs over."""
+    await wait_until(
+        lambda: it.judge.state == "STALE" and reason in it.judge.reason, 30, f"{reason}: {it.judge.reason}"
+    )
+    lines = {name: len(it.log(name).read_text().splitlines()) for name in it.processes}
+    await it.live(8)
+    assert it.judge.state == "STALE"
+    for name, before in lines.items():
+        more = len(it.log(name).read_text().splitlines()) - before
+        it.figures.note(log_lines=more)
+        assert more < 20, it.tails()
 
 
 @pytest.mark.parametrize("skew_s", [3_600.0, -3_600.0])
@@ -373,7 +426,7 @@ async def test_f36(figures: Figures, tmp_path: Path) -> None:
         os.kill(it.children("serve")[0], signal.SIGKILL)
         await it.heals()
         figures.note(asked=asked, failed=failed, reset_unanswered=reset)
-        assert failed == 0
+        assert failed == reset == 0
 
 
 @pytest.mark.parametrize("limit", ["descriptors", "memory", "output"])
@@ -396,11 +449,19 @@ async def test_f37(figures: Figures, tmp_path: Path, limit: str) -> None:
 
 
 async def test_f38(figures: Figures, tmp_path: Path) -> None:
-    figures.name("F38", "API server's name does not resolve; a proxy that is not there")
-    async with lab.running(tmp_path, figures, interval_s=2.0) as it:
+    figures.name("F38", "API server's name does not resolve, its address swallows everything, a proxy is not there")
+    async with lab.running(tmp_path, figures, interval_s=2.0) as it, swallowing("::1") as hole:
         good = it.kubeconfig.read_text()
-        for bad in ("no-such-host.invalid", "127.0.0.2"):
-            it.kubeconfig.write_text(good.replace("127.0.0.1", bad))
+        server = f"127.0.0.1:{it.api_proxy.port}"
+        proxied = f"    server: http://{server}\n    proxy-url: http://127.0.0.1:{servers.free_port()}"
+        for bad in (
+            good.replace("127.0.0.1", "no-such-host.invalid"),
+            good.replace("127.0.0.1", "127.0.0.2"),
+            good.replace(server, f"[::1]:{hole}"),
+            good.replace(f"    server: http://{server}", proxied),
+        ):
+            assert bad != good
+            it.kubeconfig.write_text(bad)
             for name in ("verify", "stream"):
                 it.signal(name, signal.SIGKILL)
                 it.start(name)
@@ -411,6 +472,21 @@ async def test_f38(figures: Figures, tmp_path: Path) -> None:
                 it.signal(name, signal.SIGKILL)
                 it.start(name)
             await it.heals()
+
+
+@contextlib.asynccontextmanager
+async def swallowing(host: str) -> AsyncIterator[int]:
+    """A port whose queue is full: the kernel drops whatever comes to it, as a black hole on the way does."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket(socket.AF_INET6))
+        listening.bind((host, 0))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket(socket.AF_INET6))
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listening.getsockname())
+        yield listening.getsockname()[1]
 
 
 async def test_f39(figures: Figures, tmp_path: Path) -> None:

@@ -508,6 +508,33 @@ def test_scope_is_contiguous_where_list_and_stream_meet(step: Callable[[merge.Sc
     assert head.contiguous is contiguous
 
 
+def test_a_gap_takes_nothing_back_of_what_the_table_had_before_it() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    book = ledger.book(SCOPE)
+    book.installed = installed("10")
+    book.merged.gap("10")
+
+    def shown(books: Ledger) -> tuple[bool, str]:
+        head = books.scope_head(SCOPE)
+        assert head is not None
+        return head.contiguous, head.complete_at
+
+    ledger.event(SCOPE, X, Event("u", "30", deleted=False), b"r")
+    assert shown(ledger) == (True, "30")
+    book.merged.gap("40")
+    assert shown(ledger) == (False, "30")
+    ledger.event(SCOPE, X, Event("u", "45", deleted=False), b"r")
+    assert shown(ledger) == (False, "30")
+    restarted, stored = Ledger(), ledger.scope_head(SCOPE)
+    assert stored is not None
+    restarted.take_over(stored)
+    assert shown(restarted) == (False, "30"), "not after a restart either"
+    listed(ledger, {X: State("u", "45")}, "40")
+    book.installed = installed("40")
+    assert shown(ledger) == (True, "45")
+
+
 def test_scope_whose_next_list_is_of_another_history_is_not_contiguous() -> None:
     ledger = ready()
     listed(ledger, {}, "10")
