@@ -25,17 +25,19 @@ async def read(counter: Counter, response: aiohttp.ClientResponse, *, limit: int
     if packing not in ("identity", "gzip"):
         raise errors.BadData(f"{where}: the answer is packed as {packing[:40]!r}, which was not asked for")
     inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if packing == "gzip" else None
-    body = bytearray()
+    parts: list[bytes] = []
+    size = 0
     while chunk := await response.content.readany():
         counter.bytes_received += len(chunk)
         if inflater is not None:
             try:
-                chunk = inflater.decompress(chunk, limit + 1 - len(body))
+                chunk = inflater.decompress(chunk, limit + 1 - size)
             except zlib.error as error:
                 raise errors.BadData(f"{where}: the packed answer is damaged ({error})") from error
-        body += chunk
-        if len(body) > limit:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
             raise errors.BadData(f"{where}: the answer is over {limit} bytes; ask for fewer objects a page")
     if inflater is not None and not inflater.eof:
         raise errors.BadData(f"{where}: the packed answer is cut off")
-    return bytes(body)
+    return b"".join(parts)

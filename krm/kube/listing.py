@@ -7,6 +7,7 @@ anew: the token that the API server offers then would join two versions into one
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from krm import errors
-from krm.kube import bodies, failures
+from krm.kube import bodies, failures, managed_fields
 from krm.kube.connect import Cluster
 
 MAX_PAGE_BYTES = 256 * 2**20
@@ -90,7 +91,6 @@ class IdentityPage:
 
 
 _Page = TypeVar("_Page", Page, IdentityPage)
-_MANAGED = b',"managedFields":[{'
 _PARTIAL_LIST = msgspec.json.Decoder(_PartialList)
 _LIST = msgspec.json.Decoder(_List)
 
@@ -104,13 +104,15 @@ async def pages(
     page_timeout_s: float | None = None,
     params: Mapping[str, str] | None = None,
     max_page_bytes: int = MAX_PAGE_BYTES,
+    managed: bool = True,
 ) -> AsyncGenerator[Page, None]:
     """The pages of the list at ``path`` (``/api/v1/pods``), each of at most ``limit`` objects.
 
-    ``params`` may hold selectors. ``timeout_s`` bounds the whole list, the caller's own time included,
-    ``page_timeout_s`` one page. Raises ``Gone`` when the version was compacted away on the way, ``BadData`` for what is
-    not a consistent list, ``ClusterUnreachable`` when the time is up, and what else a request raises. Only after the
-    page that is the last has come is the list whole.
+    ``params`` may hold selectors. Without ``managed``, objects may come without managed fields. ``timeout_s``
+    bounds the whole list, the caller's own time included, ``page_timeout_s`` one page. Raises ``Gone`` when the
+    version was compacted away on the way, ``BadData`` for what is not a consistent list, ``ClusterUnreachable``
+    when the time is up, and what else a request raises. Only after the page that is the last has come is the list
+    whole.
     """
     if params and {"resourceVersion", "resourceVersionMatch", "continue", "limit", "watch"} & params.keys():
         raise ValueError("params may hold selectors only")
@@ -125,7 +127,7 @@ async def pages(
         {},
         max_page_bytes,
     )
-    async with aclosing(_followed(ask, where, parse)) as found:
+    async with aclosing(_followed(ask, where, functools.partial(parse, managed=managed))) as found:
         async for page in found:
             yield page
 
@@ -228,7 +230,7 @@ async def _body(ask: _Asking, where: str, query: Mapping[str, str], timeout_s: f
 def parse_identities(body: bytes, where: str) -> tuple[IdentityPage, str]:
     """The identities in ``body``, a list of metadata, and the token of the next page. Raises ``BadData``."""
     try:
-        found = _partial_list(body)
+        found = managed_fields.decoded(body, managed_fields.cut(body, templates=False), _PARTIAL_LIST.decode)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise errors.BadData(f"{where}: {_described(body)} ({failures.clean(str(error))})") from error
     _check(found.kind, found.metadata, _METADATA_KIND, where)
@@ -241,30 +243,6 @@ def parse_identities(body: bytes, where: str) -> tuple[IdentityPage, str]:
     return page, found.metadata.following
 
 
-def _partial_list(body: bytes) -> _PartialList:
-    """What is in ``body``, without looking through managed fields, which are most of an object's metadata."""
-    kept, seen = [], 0
-    while (start := body.find(_MANAGED, seen)) >= 0:
-        # A list of objects: it ends where one ends. What is left would be no JSON if that were not its end, as that
-        # list, or a text in it, would be left open.
-        end = body.find(b"]", start)
-        if body[end - 1 : end + 2] != b"}]}":
-            return _decoded(body)
-        kept.append(body[seen:start])
-        seen = end + 1
-    kept.append(body[seen:])
-    try:
-        return _decoded(b"".join(kept))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _decoded(body)
-
-
-def _decoded(body: bytes) -> _PartialList:
-    if not body.isascii():
-        body.decode()  # the JSON decoder passes over the text inside of objects
-    return _PARTIAL_LIST.decode(body)
-
-
 def _check(kind: str, meta: _Meta, wanted: str | None, where: str) -> None:
     if not kind.endswith("List") or (wanted or kind) != kind:
         raise errors.BadData(f"{where}: the answer is a {failures.clean(kind)}, not a {wanted or 'list of objects'}")
@@ -274,15 +252,17 @@ def _check(kind: str, meta: _Meta, wanted: str | None, where: str) -> None:
         raise errors.BadData(f"{where}: the list says that {meta.remaining} objects follow, but not how to get them")
 
 
-def parse(body: bytes, where: str) -> tuple[Page, str]:
+def parse(body: bytes, where: str, *, managed: bool = True) -> tuple[Page, str]:
     """The page in ``body`` and the token of the next one (empty: none). Parses once; objects stay bytes.
+
+    Without ``managed``, objects may come without their managed fields.
 
     Raises ``BadData``.
     """
     try:
-        if not body.isascii():
-            body.decode()  # the JSON decoder passes over the text inside of objects
-        found = _LIST.decode(body)
+        found = managed_fields.decoded(
+            body, body if managed else managed_fields.cut(body, templates=True), _LIST.decode
+        )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise errors.BadData(f"{where}: {_described(body)} ({failures.clean(str(error))})") from error
     _check(found.kind, found.metadata, None, where)

@@ -75,8 +75,11 @@ class Cleaner:
             return None
         return Seen(text if text.startswith(self._start) else self._start + text[1:], look)
 
-    def look_closer(self, raw: bytes) -> tuple[bytes, Look | None]:
+    def look_at(self, raw: bytes) -> tuple[bytes, Look | None]:
         """``clean`` text of an object, and what is seen of it, if it is shaped as its kind should be."""
+        seen = self.see(raw) if _is_utf8(raw) else None
+        if seen is not None:
+            return seen
         text = self.clean(raw)
         return text, self._projection.look(text)
 
@@ -99,8 +102,8 @@ class Cleaner:
         if metadata is not None:
             whole["metadata"] = metadata
         text = _encoder.encode(whole)
-        if not text.isascii():
-            _check_utf8(text)
+        if not _is_utf8(text):
+            raise errors.BadData("an object is not UTF-8")
         return self._redact(text) if self._paths else text
 
     def _clean_metadata(self, metadata: Parts) -> None:
@@ -131,11 +134,14 @@ def _path(text: str) -> tuple[Step, ...]:
         raise errors.ConfigError(f"KRM_REDACT={text!r} is not a path: {error}") from error
 
 
-def _check_utf8(text: bytes) -> None:
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
     try:
         text.decode()
-    except UnicodeDecodeError as error:
-        raise errors.BadData(f"not UTF-8: {error}") from error
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without(raw: bytes, steps: tuple[Step, ...]) -> bytes | None:

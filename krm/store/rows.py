@@ -109,9 +109,7 @@ class Codec:
         What is merely incomplete or odd is kept, with gaps, and counted in ``malformed``. ``seen``: what the cleaner
         has seen of it already.
         """
-        if seen is None and (raw.isascii() or _is_utf8(raw)):
-            seen = self.cleaner.see(raw)
-        text, look = seen or self.cleaner.look_closer(raw)
+        text, look = seen or self.cleaner.look_at(raw)
         head = self._head(_loads(text), time_streamed) if look is None else self._seen(text, look, time_streamed)
         how, dictionary, body = self.compressor.compress(text)
         try:
@@ -266,14 +264,6 @@ def _loads(text: bytes) -> Mapping[str, Any]:
     if not isinstance(obj, dict):
         raise errors.BadData("not a JSON object")
     return obj
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _storable(value: Any) -> Any:

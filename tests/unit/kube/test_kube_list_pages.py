@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krm import errors
-from krm.kube import listing
+from krm.kube import listing, managed_fields
+from krm.objects.redact import Cleaner
+from krm.resources import PODS
 
 
 def page(**members: Any) -> bytes:
@@ -149,7 +151,9 @@ def test_identities_are_the_same_whether_managed_fields_are_looked_through_or_no
     except msgspec.MsgspecError:
         expected = None
     try:
-        found: Any = listing._partial_list(body)
+        found: Any = managed_fields.decoded(
+            body, managed_fields.cut(body, templates=False), listing._PARTIAL_LIST.decode
+        )
     except msgspec.MsgspecError:
         found = None
     assert found == expected
@@ -158,6 +162,37 @@ def test_identities_are_the_same_whether_managed_fields_are_looked_through_or_no
 def test_managed_fields_of_identities_are_not_looked_through() -> None:
     managed = b'"managedFields":[{"manager":"a","fieldsV1":{"f:x":NOT JSON}}]'
     body = b'{"kind":"L","metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"n",%s}}]}' % managed
-    found = listing._partial_list(body).items
+    less = managed_fields.cut(body, templates=False)
+    found = managed_fields.decoded(body, less, listing._PARTIAL_LIST.decode).items
     assert found is not None
     assert [one.metadata.name for one in found] == ["n"]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"metadata": st.fixed_dictionaries({"name": _TEXTS}, optional={"managedFields": _ENTRIES | _TEXTS})},
+            optional={
+                "spec": st.fixed_dictionaries(
+                    {"metadata": st.fixed_dictionaries({"x": _TEXTS}, optional={"managedFields": _ENTRIES})}
+                )
+                | _ENTRIES
+            },
+        ),
+        max_size=4,
+    )
+)
+def test_whole_objects_lose_their_own_managed_fields_or_nothing(items: list[dict[str, Any]]) -> None:
+    whole = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "5"}, "items": items}
+    body = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+    expected, _ = parse(body)
+    found, _ = listing.parse(body, "list /api/v1/pods", managed=False)
+    cleaner = Cleaner(PODS)
+    assert list(map(cleaner.clean, found.items)) == list(map(cleaner.clean, expected.items))
+
+
+def test_whole_objects_come_without_managed_fields_where_these_are_not_wanted() -> None:
+    items = [{"metadata": {"name": n, "managedFields": [{"manager": "m"}]}, "spec": {}} for n in "ab"]
+    body = page(items=items).replace(b" ", b"")
+    found, _ = listing.parse(body, "list /api/v1/pods", managed=False)
+    assert found.items == [b'{"metadata":{"name":"%s"},"spec":{}}' % n for n in (b"a", b"b")]
