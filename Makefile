@@ -64,7 +64,7 @@ bench: dev ## side-by-side benchmarks as a table of ratios, written to docs/benc
 
 .PHONY: faults
 faults: dev ## faults, load and fuzzing, an hour at most; FAULTS_SCALE=full is the long one
-	$(BIN)/python -m pytest -q $(SHARED) -m faults tests/faults $(ARGS)
+	$(BIN)/python -m pytest -q $(SHARED) -m faults tests/faults tests/integration/client $(ARGS)
 
 # MINUTES: for how long.
 MINUTES ?= 60

@@ -15,6 +15,7 @@ Not promised: ``type(obj) is V1Pod`` before an object is finished (``isinstance`
 from __future__ import annotations
 
 import abc
+import functools
 import operator
 import os
 import threading
@@ -210,7 +211,13 @@ def make_partial(struct: Any, paths: tuple[Path, ...]) -> Any:
 def _hold(instance: Any, paths: tuple[Path, ...]) -> None:
     """Turn a fresh lazy object into one that holds only these paths."""
     _store(instance, _HELD, paths)
-    _set_class(instance, _lazy_class(type(instance).__mro__[1], is_partial=True).cls)
+    _set_class(instance, _partial_class(type(instance)))  # type: ignore[arg-type]  # mypy: no class is hashable
+
+
+@functools.cache
+def _partial_class(cls: type[Any]) -> type[Any]:
+    """Of the objects of a lazy class that hold some paths only."""
+    return _lazy_class(cls.__mro__[1], is_partial=True).cls
 
 
 def preset(instance: Any, values: dict[str, Any]) -> None:
@@ -235,7 +242,11 @@ def held_paths(instance: Any) -> tuple[Path, ...] | None:
 
 def _lazy_class_of(instance: Any) -> LazyClass | None:
     """The lazy class of an unfinished object."""
-    cls = type(instance)
+    return _lazy_class_of_type(type(instance))  # type: ignore[arg-type]  # as above
+
+
+@functools.cache
+def _lazy_class_of_type(cls: type[Any]) -> LazyClass | None:
     if len(cls.__mro__) <= 2:
         return None
     for is_partial in (False, True):
@@ -247,13 +258,20 @@ def _lazy_class_of(instance: Any) -> LazyClass | None:
 
 def _pass_on(paths: tuple[Path, ...], wire: str, value: Any) -> None:
     """Tell what is below a partial object which part of it was fetched; nothing if all of it was."""
-    below = tuple(path[1:] for path in paths if path[0] == wire)
-    if () in below:
+    below = _below(paths, wire)
+    if below is None:
         return
     children = value if isinstance(value, list) else value.values() if isinstance(value, dict) else (value,)
     for child in children:
         if _lazy_class_of(child) is not None:
             _hold(child, below)
+
+
+@functools.lru_cache(maxsize=1024)
+def _below(paths: tuple[Path, ...], wire: str) -> tuple[Path, ...] | None:
+    """Which paths were fetched below a field; None if all were."""
+    below = tuple(path[1:] for path in paths if path[0] == wire)
+    return None if () in below else below
 
 
 def finish_all(value: Any) -> Any:

@@ -35,11 +35,11 @@ AS_HERE: Final = (
 )
 
 
-def _run(*command: str | Path, timeout_s: float) -> None:
+def _run(*command: str | Path, timeout_s: float, **env: str) -> None:
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -66,9 +66,11 @@ def environment(release: str) -> Path:
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("release", RELEASES)
-def test_client_works_with_this_release_of_kubernetes(release: str) -> None:
+def test_client_works_with_this_release_of_kubernetes(release: str, every: int) -> None:
+    """With each class that KRM's kinds are made of, and each eighth of the others; ``make faults`` tries them all."""
     python = environment(release)
     # Without the project's conftest.py: it needs what only the checkout's own environment has.
     command = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--confcutdir=tests/unit/client")
-    _run(*command, "tests/unit/client", timeout_s=500)
+    _run(*command, "tests/unit/client", timeout_s=500, KRM_TEST_EVERY=str(every))
