@@ -1,15 +1,17 @@
-"""``krm get -w``: what there is, then a line for each change, until Ctrl-C."""
+"""``krm get -w``: what there is, then a line for each change (on a terminal the table again), until a signal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from krm.cli import output
 from krm.cli.choices import Form
-from krm.cli.reading import asking, forms, get
+from krm.cli.reading import asking, forms, get, screen
 from krm.cli.reading.forms import Found
 from krm.cli.reading.get import Wanted
+from krm.cli.reading.screen import Screen
 from krm.errors import ConfigError, KrmError
 from krm.resources import Resource
 
@@ -23,19 +25,51 @@ def run(wanted: Wanted, *, form: Form, has_headings: bool, url: str | None, time
         raise ConfigError("-w follows one resource, or one object of it")
     resource = wanted.targets[0].resource
     names = wanted.targets[0].names
-    printer = _Printer(resource, form, has_headings=has_headings, has_namespaces=wanted.namespace is None)
+    name = names[0] if names else None
+    shows = {"has_headings": has_headings, "has_namespaces": wanted.namespace is None}
+    is_screen = screen.can_redraw(form)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with asking.asker(url, timeout) as asker:
-            answered, found = get.listed(asker, resource, wanted, name=names[0] if names else None)
+            answered, found = get.listed(asker, resource, wanted, name=name)
             if found is None:
                 raise KrmError("; ".join(answered.complaints) or "KRM gave no answer")
-            printer.show(found.objects)
-            shown = {_uid(item): _version(item) for item in found.objects}
-            for event in asker.watch(resource.plural, **_arguments(wanted, resource, names)):
-                _tell(event, printer, shown, resource)
+            events = asker.watch(resource.plural, **_arguments(wanted, resource, names))
+            if is_screen:
+                drawn = Screen(resource, form, is_ordered=wanted.order is not None, **shows)
+                drawn.begin(found.objects)
+                _draw(events, drawn, lambda: get.listed(asker, resource, wanted, name=name)[1], resource)
+            else:
+                _append(events, _Printer(resource, form, **shows), found.objects, resource)
     except KeyboardInterrupt:
         pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _append(
+    events: Iterable[Mapping[str, Any]], printer: _Printer, listed: Sequence[Object], resource: Resource
+) -> None:
+    printer.show(listed)
+    shown = {_uid(item): _version(item) for item in listed}
+    for event in events:
+        _tell(event, printer, shown, resource)
+
+
+def _draw(
+    events: Iterable[Mapping[str, Any]], drawn: Screen, listed: Callable[[], Found | None], resource: Resource
+) -> None:
+    """What has gone since the first list is in no event: once the watch tells, another is newer than it."""
+    is_known = False
+    for event in events:
+        manifest = event["raw_object"]
+        if not is_known or manifest is None:
+            found = listed()
+            drawn.begin(found.objects if found is not None else ())
+            is_known = True
+        if manifest is not None:
+            drawn.change(event["type"], get.whole(manifest, resource))
 
 
 def _arguments(wanted: Wanted, resource: Resource, names: tuple[str, ...]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import http.server
 import io
 import json
@@ -10,7 +12,9 @@ import os
 import pty
 import re
 import signal
+import struct
 import subprocess
+import termios
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -339,6 +343,38 @@ def test_every_failure_of_the_server_is_one_line_and_never_an_empty_list(status:
     (line,) = done.stderr.splitlines()
     assert words in line
     assert "fault of krm" not in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_watch_on_a_terminal_draws_the_table_again_until_a_signal(demo: Demo, number: signal.Signals) -> None:
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 8, 40, 0, 0))
+    process = subprocess.Popen(
+        [*programs.KRM, "get", "pods", "-A", "-w", "--url", demo.url],
+        env={
+            name: v for name, v in programs.environment({"TERM": "xterm"}).items() if name not in ("COLUMNS", "LINES")
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=secondary,
+        stderr=subprocess.PIPE,
+    )
+    os.close(secondary)
+    shown = b""
+    while shown.count(b"\x1b[J") < 4:  # twice cleared for a list and drawn: that of before the watch, and one behind it
+        shown += os.read(primary, 65536)
+    process.send_signal(number)
+    with contextlib.suppress(OSError):  # the other side is closed: the end, for a terminal
+        while piece := os.read(primary, 65536):
+            shown += piece
+    os.close(primary)
+    _, complaints = process.communicate(timeout=60)
+    assert (process.returncode, complaints) == (0, b"")
+    drawn = shown.replace(b"\r\n", b"\n").split(b"\x1b[H")[4].decode()
+    lines = drawn.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()
+    assert lines[0].startswith("NAMESPACE   NAME")
+    assert lines[-1] == f"... and {len(objects(demo, 'pods')) - 5} more"
+    assert len(lines) == 7
+    assert max(map(len, lines)) <= 40
 
 
 def test_a_watch_prints_changes_until_it_is_interrupted(short_tmp: Path) -> None:
