@@ -30,7 +30,7 @@ from krm.store.delays import Sample
 from krm.store.head import ListHead
 from krm.store.reading import TableStore
 from krm.store.writing import BATCH, EventWriter, Position
-from krm.workers import lists, measuring
+from krm.workers import identity, lists, measuring
 from krm.workers.measuring import Measurer
 from krm.workers.runner import Worker, first_of
 
@@ -77,11 +77,14 @@ class Streamer(Worker):
         self._codec = lists.codec(resource, settings)
         self.writer.rules = lists.rules(settings)
         self._table = table
+        self._uid = ""
+        """Of the cluster that is streamed, where it may be known."""
         self._connected: dict[str, bool] = {}
         self._measurer = Measurer()
 
     async def work(self) -> None:
         """Follow every scope, and what is installed, until one of them fails."""
+        self._uid = await identity.uid(self._cluster)
         await lists.learn_dictionaries(self._codec, self._table)
         positions = await self.writer.positions()
         installed = lists.InstalledLists(self._table)
@@ -91,6 +94,7 @@ class Streamer(Worker):
 
     async def _follow(self, scope: str, position: Position | None, installed: lists.InstalledLists) -> None:
         listing = await installed.first(scope)
+        self._check_cluster(listing)
         stream = self._resumed(scope, position, listing) or await self._start(scope, listing)
         backoff, gaps = Backoff(), Backoff(first_s=1.0, ceiling_s=GAP_CEILING_S)
         while True:
@@ -113,6 +117,14 @@ class Streamer(Worker):
             if listing.epoch != stream.epoch:
                 stream = await self._start(scope, listing)
 
+    def _check_cluster(self, listing: ListHead) -> None:
+        """A list of another cluster under the same name: nothing of this one may be merged with it."""
+        if not identity.same(self._uid, listing.epoch):
+            raise errors.ConfigError(
+                f"the list that is stored as KRM_CLUSTER={self._settings.cluster} is of another cluster than this:"
+                " streamer and verifier need the kubeconfig of one cluster, and each cluster a KRM_CLUSTER of its own"
+            )
+
     def _resumed(self, scope: str, position: Position | None, listing: ListHead) -> Stream | None:
         if position is None or position.epoch != listing.epoch or not is_valid(position.end):
             return None
@@ -120,6 +132,7 @@ class Streamer(Worker):
 
     async def _start(self, scope: str, listing: ListHead) -> Stream:
         """Begin behind a list; what happened before it is not this stream's to tell."""
+        self._check_cluster(listing)
         at = listing.listed_at
         await self._append(scope, listing.epoch, "", at, [("G", at, self.now_ms(), b"")])
         logger.info("starts behind the list", extra={**self._names(), "scope": scope, "version": at})

@@ -15,10 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
-import msgspec
-
 from krm import errors
-from krm.kube import listing, reading
+from krm.kube import listing
 from krm.kube.connect import Cluster
 from krm.objects.versions import is_valid, newer
 from krm.resources import Resource
@@ -27,7 +25,7 @@ from krm.store import compression
 from krm.store.head import ListHead
 from krm.store.reading import TableStore
 from krm.store.writing import ListWriter
-from krm.workers import lists
+from krm.workers import identity, lists
 from krm.workers.bodies import Bodies, TooManyError
 from krm.workers.runner import Worker
 from krm.workers.taking import Known, Taking
@@ -43,18 +41,6 @@ WHOLE_S: Final = 300.0
 NOT_ACCEPTABLE: Final = 406
 SUSPICIOUS_ROWS: Final = 100
 """A list that lost more than this many rows, and more than half, is read once more before it is believed."""
-KUBE_SYSTEM: Final = "/api/v1/namespaces/kube-system"
-
-
-class _Metadata(msgspec.Struct):
-    uid: str = ""
-
-
-class _Namespace(msgspec.Struct):
-    metadata: _Metadata
-
-
-_namespace = msgspec.json.Decoder(_Namespace)
 
 
 class _NotOfferedError(Exception):
@@ -155,12 +141,7 @@ class Verifier(Worker):
 
     async def _epoch(self, before: ListHead | None) -> str:
         """Identity of the history: uid of the kube-system namespace, where it may be read, and a generation."""
-        try:
-            uid = _namespace.decode(await reading.get(self._cluster, KUBE_SYSTEM)).metadata.uid
-        except (errors.Forbidden, errors.NotFound):
-            uid = ""
-        except msgspec.DecodeError as error:
-            raise errors.BadData("the kube-system namespace is not what it should be") from error
+        uid = await identity.uid(self._cluster)
         if before is None:
             return f"{uid}/0"
         known_uid, _, generation = before.epoch.rpartition("/")
