@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources as files
 from pathlib import Path
@@ -25,8 +25,9 @@ from krm.store.connect import Store, open_store, translated
 from krm.store.delays import SampleReader
 from krm.store.head import WorkerStatus
 from krm.store.reading import TableStore
-from krm.store.writing import EventWriter
+from krm.store.writing import EventWriter, ListWriter, TableWriter, Writer
 from tests import debian, servers
+from tests.integration.store.samples import added, begun
 from tests.integration.store.test_connection import READS
 from tests.integration.store.test_forms import fill
 from tests.waiting import block_until
@@ -63,6 +64,18 @@ async def test_workers_have_every_right_that_they_use(server: servers.RedisServe
     await fill(table)
     for name, read in READS.items():
         assert await read(table), name
+    # Under other rules of what is never stored, and over several shards.
+    aggregator = TableWriter(store, table, events_max=1_000, retention_s=60, shards=3)
+    writers: list[Writer] = [EventWriter(store, table), ListWriter(store, table), aggregator]
+    for writer in writers:
+        writer.rules = "spec.nodeName"
+        await store.client.hdel(table.keys.fence, "streamer", "verifier", "aggregator")
+        assert await writer.acquire() == 0
+    await (await begun(aggregator)).apply(added("a", "1"))
+    head = await table.head()
+    assert head is not None
+    assert await aggregator.resume(head)
+    await (await begun(aggregator)).apply(added("b", "1"))
     await store.close()
 
 
@@ -146,6 +159,8 @@ class Pod:
     address: str
     folder: Path
     env: dict[str, str]
+    secure: dict[str, Any]
+    """How a client has to ask it."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -172,25 +187,50 @@ class Pod:
         self.processes.clear()
 
     def role(self) -> dict[str, Any]:
-        with redis.Redis(self.address, REDIS_PORT, username="krm-sentinel", password=WORDS["krm-sentinel"]) as client:
+        login: dict[str, Any] = {"username": "krm-sentinel", "password": WORDS["krm-sentinel"]}
+        with redis.Redis(self.address, REDIS_PORT, **login, **self.secure) as client:
             return dict(client.info("replication"))
 
     def named(self) -> str | None:
         """The master, as this Pod's Sentinel names it."""
-        with redis.Redis(self.address, SENTINEL_PORT, socket_timeout=2) as client:
+        with self.sentinel() as client:
             found: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "krm")
         return found[0].decode() if found else None
 
+    def sentinel(self) -> redis.Redis:
+        return redis.Redis(self.address, SENTINEL_PORT, socket_timeout=2, **self.secure)
 
-@pytest.fixture
-def three() -> Iterator[list[Pod]]:
-    """Three Pods, not started."""
+
+def certificate(home: Path, addresses: Sequence[str]) -> str:
+    """A folder as the Secret ``krm-redis-tls`` is mounted: a certificate of every server that is its own authority."""
+    folder = home / "tls"
+    folder.mkdir()
+    names = ",".join(f"IP:{address}" for address in addresses)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "1", "-subj", "/CN=krm-redis", "-addext", f"subjectAltName={names}"]
+    command += ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    shutil.copy(folder / "tls.crt", folder / "ca.crt")
+    return str(folder)
+
+
+PLAIN_AND_TLS: Final = [
+    pytest.param(False, id="plain"),
+    pytest.param(True, id="tls", marks=[pytest.mark.faults, pytest.mark.timeout(240)]),
+]
+
+
+@pytest.fixture(params=PLAIN_AND_TLS)
+def three(request: pytest.FixtureRequest) -> Iterator[list[Pod]]:
+    """Three Pods, not started; with TLS they listen to nothing else."""
     home = Path(tempfile.mkdtemp(prefix="krm-redis-"))
     (home / "users.acl").write_text(passwords.users_file(WORDS))
     addresses = [f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{n}" for n in (1, 2, 3)]
     server, _ = servers.redis_program()
     cli = debian.program("redis-cli", package="redis-tools")
     pods = []
+    tls = certificate(home, addresses) if request.param else ""
+    secure: dict[str, Any] = {"ssl": True, "ssl_ca_certs": f"{tls}/ca.crt"} if tls else {}
     for number, address in enumerate(addresses):
         folder = home / str(number)
         folder.mkdir()
@@ -200,7 +240,7 @@ def three() -> Iterator[list[Pod]]:
             "ME": address,
             "BIND": address,
             "USERS": str(home),
-            "TLS": "",
+            "TLS": tls,
             "MAX_MEMORY": "100mb",
             "REPLICA_PASSWORD": WORDS["krm-replica"],
             "DOWN_AFTER_MS": "1000",
@@ -208,7 +248,7 @@ def three() -> Iterator[list[Pod]]:
             "CLI": str(cli.path),
             "SERVER": str(server.path),
         }
-        pods.append(Pod(address, folder, env))
+        pods.append(Pod(address, folder, env, secure))
     try:
         yield pods
     finally:
@@ -237,14 +277,16 @@ async def test_scripts_make_a_master_with_replicas_that_takes_a_lost_one_back_em
     def each_knows_the_others() -> bool:
         known = []
         for pod in three:
-            with redis.Redis(pod.address, SENTINEL_PORT, socket_timeout=2) as client:
+            with pod.sentinel() as client:
                 told: Any = client.sentinel_master("krm")
                 known.append((told["num-other-sentinels"], told["num-slaves"]))
         return known == [(2, 2)] * 3
 
     block_until(lambda: quietly(each_knows_the_others), 40, "Sentinels know each other")
     hosts = ",".join(f"{p.address}:{SENTINEL_PORT}" for p in three)
-    store = open_store(Secret(f"redis+sentinel://krm-workers:{WORDS['krm-workers']}@{hosts}/krm"))
+    query = f"?ssl_ca_certs={first.secure['ssl_ca_certs']}" if first.secure else ""
+    url = Secret(f"redis+sentinel://krm-workers:{WORDS['krm-workers']}@{hosts}/krm{query}")
+    store = open_store(url)
     table = TableStore(store, "c", PODS)
     await fill(table)
     first.kill()
@@ -253,7 +295,7 @@ async def test_scripts_make_a_master_with_replicas_that_takes_a_lost_one_back_em
     block_until(lambda: quietly(lambda: first.role()["master_link_status"] == "up"), 40, "back as a replica")
     assert first.role()["role"] == "slave"
     await store.close()
-    again = open_store(Secret(f"redis+sentinel://krm-workers:{WORDS['krm-workers']}@{hosts}/krm"))
+    again = open_store(url)
     head = await TableStore(again, "c", PODS).head()
     assert head is not None
     assert head.rows == 2
