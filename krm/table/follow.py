@@ -265,6 +265,7 @@ class Follower:
         await self._hold_back(target)
         if self._clock is None:  # without Redis' clock every answer would look new
             await self._read_clock()
+        self._raise_floor(self.head)
         self.loads += 1
         self.is_ready = True
         self.trouble = None
@@ -426,6 +427,9 @@ class Follower:
         if self.head is not None and head.seq < self.head.seq:
             return
         self.head = head
+        self._raise_floor(head)
+
+    def _raise_floor(self, head: Head) -> None:
         if self._floor[0] != head.epoch or versions.newer(head.resource_version, self._floor[1]):
             self._floor = (head.epoch, head.resource_version)
 

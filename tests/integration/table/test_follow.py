@@ -354,6 +354,19 @@ async def test_a_table_older_than_what_was_served_is_held_back(table: Table) -> 
         assert [r.version for r in tables.get(PODS).rows()] == ["60"]
 
 
+async def test_what_was_loaded_a_moment_ago_counts_as_served(table: Table) -> None:
+    table.version = "50"
+    follower = Follower(table.source, Replica(PODS, Codec(PODS)))
+    await table.build([pod("a", version=50)])
+    await follower._load()
+    table.version = "40"
+    await table.build([pod("a", version=40)])
+    loading = asyncio.create_task(follower._load())
+    await wait_until(lambda: "older than what was answered" in (follower.trouble or ""))
+    loading.cancel()
+    await asyncio.wait([loading])
+
+
 async def test_following_ends_at_once_whenever_it_is_cancelled(table: Table) -> None:
     await table.build([pod("a")])
     for round_ in range(12):

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,7 +135,9 @@ class Aggregation:
         ledger = Ledger(events_max=self.events_max)
         for key, state in book.published.items():
             ledger.load(SCOPE, key, state)
-        ledger.take_over(installed(self.installed_at, book.merged.window_end, book.merged.window_start))
+        stored = self.ledger.scope_head(SCOPE)
+        assert stored is not None
+        ledger.take_over(stored)
         self.log = [(k, e) for k, e in self.log if newer(e.version, self.installed_at)]
         for key, event in self.log:
             ledger.replay(SCOPE, key, event)
@@ -545,6 +548,33 @@ def test_scope_whose_next_list_is_of_another_history_is_not_contiguous() -> None
     head = ledger.scope_head(SCOPE)
     assert head is not None
     assert (head.contiguous, head.window_start, head.window_end) == (False, "", "")
+
+
+def test_gap_takes_nothing_back_of_what_the_table_had_before_it() -> None:
+    ledger = ready()
+    listed(ledger, {}, "10")
+    book = ledger.book(SCOPE)
+    book.installed = installed("10")
+    book.merged.gap("10")
+    took(ledger, X, "u", "17")
+    before = ledger.scope_head(SCOPE)
+    book.merged.gap("30")
+    after = ledger.scope_head(SCOPE)
+    assert before is not None
+    assert after is not None
+    assert (before.contiguous, before.complete_at) == (True, "17")
+    assert (after.contiguous, after.complete_at) == (False, "17")
+    again = ready()
+    again.load(SCOPE, X, State("u", "17"))
+    again.take_over(after)
+    restarted = again.scope_head(SCOPE)
+    assert restarted is not None
+    assert restarted.complete_at == "17"
+    again.install(SCOPE, {}, "5", "uid/1")
+    again.book(SCOPE).installed = msgspec.structs.replace(installed("5"), epoch="uid/1")
+    elsewhere = again.scope_head(SCOPE)
+    assert elsewhere is not None
+    assert elsewhere.complete_at == "5"
 
 
 def test_truth_is_what_the_generator_says() -> None:

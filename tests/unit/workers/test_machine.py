@@ -42,6 +42,7 @@ class Books(RuleBasedStateMachine):
         self.aggregation = Aggregation(ledger=Ledger(events_max=EVENTS_MAX), events_max=EVENTS_MAX)
         self.aggregation.ledger.book(SCOPE).epoch = EPOCH
         self.highest_list = ""
+        self.complete_at = ""
 
     @initialize(start=st.sampled_from([5, 2**53 - 3, 10**38 - 4]))
     def begin(self, start: int) -> None:
@@ -142,6 +143,20 @@ class Books(RuleBasedStateMachine):
         is_installing = self.aggregation.installed_at != book.merged.listed_at
         if not self.lost and not is_installing and book.merged.contiguous:
             assert book.published == self.truth.at(book.merged.complete_at)
+
+    @invariant()
+    def complete_never_goes_back(self) -> None:
+        """I15: whatever happens, gap or restart, C stays; and where nothing was lost, no row is older than it."""
+        head = self.aggregation.ledger.scope_head(SCOPE)
+        if head is None:
+            return
+        assert not newer(self.complete_at, head.complete_at)
+        self.complete_at = head.complete_at
+        if not self.lost:
+            published = self.aggregation.ledger.book(SCOPE).published
+            self.truth._states.clear()
+            for key in KEYS:
+                assert published.get(key) in self.truth.states(key, head.complete_at), key
 
     @invariant()
     def books_are_bounded(self) -> None:
