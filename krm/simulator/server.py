@@ -91,7 +91,7 @@ class Server:
             return await call.answer()
         except StatusError as error:
             return await call.refuse(error)
-        except StopAnsweringError:
+        except (StopAnsweringError, ConnectionResetError):  # the client has gone
             return web.Response()
 
 
