@@ -267,14 +267,25 @@ def _related(context: Context, known: Related, relation: Relation, node: Node, g
     replica = known.replica(relation.target)
     if relation.is_single:
         return Node(replica, rows[0]) if rows else None
+    return Rows(replica, narrowed(context, known, relation, [rows], given)[0])
+
+
+def narrowed(
+    context: Context, known: Related, relation: Relation, found: Sequence[list[Row]], given: Mapping[str, Any]
+) -> list[list[Row]]:
+    """What the arguments of a relation leave of the related rows of each of some rows. Raises ``AnswerError``."""
     query = _relation_query(context, relation, given)
-    if query.label_selector is not None:
-        rows = [row for row in rows if query.label_selector.matches(row.labels)]
-    if query.where is not None and rows:
-        view = View(replica, known)
-        passed = cells.run(filters.mask(view, query.where.node, replica.snapshot_from(rows), None))
-        rows = [row for row, passes in zip(rows, passed.tolist(), strict=True) if passes]
-    return Rows(replica, rows if query.first is None else rows[: query.first])
+    selector, where = query.label_selector, query.where
+    if selector is not None:
+        found = [[row for row in rows if selector.matches(row.labels)] for rows in found]
+    distinct = {id(row): row for rows in found for row in rows} if where is not None else {}
+    if where is not None and distinct:
+        replica = known.replica(relation.target)
+        snapshot = replica.snapshot_from(distinct.values())
+        passed = cells.run(filters.mask(View(replica, known), where.node, snapshot, None))
+        kept = {key for key, passes in zip(distinct, passed.tolist(), strict=True) if passes}
+        found = [[row for row in rows if id(row) in kept] for rows in found]
+    return [rows if query.first is None else rows[: query.first] for rows in found]
 
 
 def _relation_query(context: Context, relation: Relation, given: Mapping[str, Any]) -> lists.ListQuery:
@@ -285,7 +296,7 @@ def _relation_query(context: Context, relation: Relation, given: Mapping[str, An
         context.filters[key] = lists.parse(
             relation.target,
             label_selector=given.get("label_selector"),
-            where=None if where is None else common.filter_spec(where),
+            where=common.filter_spec(where) if isinstance(where, common.Filter) else where,
             first=given.get("first"),
             relations=relations.target,
             max_rows=context.max_rows,

@@ -163,6 +163,11 @@ class Context:
         """How kinds are related, within the caller's rights; these are asked for once a question."""
         return self._related if self._related is not None else self._relate()
 
+    @property
+    def known_relations(self) -> Related | None:
+        """The same, if it was asked for before."""
+        return self._related
+
     async def related(self) -> Related:
         """The same, awaited."""
         return self._related or await self._relate()

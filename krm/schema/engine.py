@@ -22,11 +22,11 @@ from strawberry import Schema
 from krm.errors import AnswerError, Code, KrmError, StoreRefused, StoreUnreachable
 from krm.schema.context import Context
 from krm.schema.documents import Document, Documents, Invalid
-from krm.schema.executor import Executor, too_large
+from krm.schema.executor import Executor
 from krm.schema.facts import AllFacts
 from krm.schema.limits import Limits
 from krm.schema.matched import Memory
-from krm.schema.plans import Keeper
+from krm.schema.plans import Keeper, too_large
 from krm.schema.whole import Part, pieces
 
 log = logging.getLogger(__name__)

@@ -17,19 +17,19 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from krm.errors import AnswerError, Code
 from krm.objects import shapes
-from krm.schema import plans
+from krm.query.cells import Turns
+from krm.schema import joined, plans
 from krm.schema.answers import Edges, Node, Rows
 from krm.schema.context import Context
+from krm.schema.joined import ROWS_A_TURN, Joined, Run
 from krm.schema.plans import Plan
+from krm.schema.relations import Related
 from krm.schema.whole import Objects
 from krm.store.rows import Row
 
 log = logging.getLogger(__name__)
 
-ROWS_A_TURN: Final = 256
-"""Rows that are projected between two turns of the event loop: some milliseconds."""
 PLAIN_A_TURN: Final = 16
 """The same for plain execution, which takes some hundred times as long."""
 _LEAVES: Final = frozenset((str, int, float, bool, list))
@@ -60,7 +60,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         work = self._compiled(return_type, field_details_list, result) if context.is_compiled else None
         if work is None:
             return super().complete_list_value(*plain)
-        if len(result) > ROWS_A_TURN:
+        if len(result) > ROWS_A_TURN or work.is_joined:
             return self._finish(context, work, plain)
         try:
             return context.embed(work.at_once(context.max_response))
@@ -116,9 +116,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         """One object projected; None where it takes plain execution."""
         context: Context = self.context_value
         shape = self._shape(type_, details)
-        if shape is None:
+        plan = None if shape is None else shape.pieces[0][1]
+        if not isinstance(plan, Plan):
             return None
-        plan = shape.plans[0]
         try:
             parts = plan.project(node.replica, (node.row,))
         except plans.Anomaly as error:
@@ -130,7 +130,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
 
     def _compiled(self, return_type: Any, details: FieldDetailsList, result: Rows | Edges) -> _Work | None:
         shape = self._shape(_object_type(return_type), details)
-        return None if shape is None else _Work(shape, result, self.context_value)
+        known = self.context_value.known_relations
+        if shape is None or (shape.is_joined and known is None):
+            return None
+        return _Work(shape, result, self.context_value, known, self.variable_values)
 
     def _shape(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
         variables = self.variable_values.coerced
@@ -147,8 +150,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def _make(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
         try:
             if not item.name.endswith("Edge"):
-                return _Shape(((b"", Plan(item, details, self.collect_subfields)),))
-            pieces: list[tuple[bytes, Plan | bytes | None]] = []
+                return _Shape(((b"", joined.compiled(item, details, self.collect_subfields)),))
+            pieces: list[tuple[bytes, Piece]] = []
             collected = self.collect_subfields(item, details)
             for response, inner in collected.grouped_field_set.items():
                 prefix = (b"," if pieces else b"{") + b'"' + response.encode() + b'":'
@@ -159,35 +162,50 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                     pieces.append((prefix, b'"' + item.name.encode() + b'"'))
                 else:
                     node_type = _object_type(item.fields[name].type)
-                    pieces.append((prefix, Plan(node_type, inner, self.collect_subfields)))
+                    pieces.append((prefix, joined.compiled(node_type, inner, self.collect_subfields)))
             return _Shape(tuple(pieces))
         except plans.NotCompilable:
             return None
 
 
+Piece = Plan | Joined | bytes | None
+"""None: a cursor."""
+
+
 class _Shape:
     """Of a list of rows: one plan. Of a list of edges: the pieces of an edge, each after its prefix."""
 
-    def __init__(self, pieces: tuple[tuple[bytes, Plan | bytes | None], ...]) -> None:
+    def __init__(self, pieces: tuple[tuple[bytes, Piece], ...]) -> None:
         self.pieces = pieces
-        self.plans = [piece for _, piece in pieces if isinstance(piece, Plan)]
+        self.is_joined = any(isinstance(piece, Joined) for _, piece in pieces)
+        first = pieces[0][1]
+        self.is_whole = isinstance(first, Plan) and first.is_whole
 
 
 class _Work:
     """Projecting the rows of one answer."""
 
-    def __init__(self, shape: _Shape, result: Rows | Edges, context: Context) -> None:
+    def __init__(
+        self, shape: _Shape, result: Rows | Edges, context: Context, known: Related | None, variables: Any
+    ) -> None:
         self._shape = shape
         self._result = result
         self._context = context
+        self._run = Run(context=context, known=known, variables=variables, max_bytes=context.max_response)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether few rows may be much work."""
+        return self._shape.is_joined
 
     async def run(self, max_bytes: int) -> list[bytes] | Objects:
         """The JSON array in parts. Raises ``Anomaly``, and ``AnswerError`` beyond ``max_bytes``."""
-        if self._context.is_streamed and isinstance(self._result, Rows) and self._shape.plans[0].is_whole:
+        if self._context.is_streamed and isinstance(self._result, Rows) and self._shape.is_whole:
             return self._whole(self._result, max_bytes)
         parts: list[bytes] = []
         for part in self._parts(max_bytes):
-            parts.append(part)
+            if part:
+                parts.append(part)
             await asyncio.sleep(0)
         return parts
 
@@ -195,7 +213,7 @@ class _Work:
     def _whole(rows: Rows, max_bytes: int) -> Objects:
         found = Objects(rows.replica.codec, rows.rows)
         if len(found) > max_bytes:
-            raise too_large(max_bytes)
+            raise plans.too_large(max_bytes)
         return found
 
     def at_once(self, max_bytes: int) -> list[bytes]:
@@ -203,31 +221,39 @@ class _Work:
         return list(self._parts(max_bytes))
 
     def _parts(self, max_bytes: int) -> Iterator[bytes]:
+        """Empty ones stand for turns."""
         rows = self._result.rows
         size = 0
         for start in range(0, len(rows), ROWS_A_TURN):
-            part = b",".join(self._project(rows[start : start + ROWS_A_TURN]))
+            made = self._project(rows[start : start + ROWS_A_TURN])
+            while True:
+                try:
+                    next(made)
+                except StopIteration as done:
+                    part = b",".join(done.value)
+                    break
+                yield b""
             size += len(part)
             if size > max_bytes:
-                raise too_large(max_bytes)
+                raise plans.too_large(max_bytes)
             yield (b"," if start else b"[") + part
         yield b"]" if rows else b"[]"
-        for plan in self._shape.plans:
-            self._context.keeper.used(plan, self._result.replica)
+        for plan, replica in self._run.used.values():
+            self._context.keeper.used(plan, replica)
 
-    def _project(self, rows: Sequence[Row]) -> list[bytes]:
+    def _project(self, rows: Sequence[Row]) -> Turns[list[bytes]]:
         replica = self._result.replica
-        if isinstance(self._result, Rows):
-            return self._shape.plans[0].project(replica, rows)
-        page = self._result.page
         columns: list[list[bytes]] = []
         for prefix, piece in self._shape.pieces:
-            if piece is None:
-                columns.append([prefix + plans.cursor_json(page.cursor(row)) for row in rows])
-            elif isinstance(piece, Plan):
-                columns.append([prefix + each for each in piece.project(replica, rows)])
-            else:
+            if isinstance(piece, Plan | Joined):
+                made = yield from self._run.project(piece, replica, rows)
+                columns.append([prefix + each for each in made] if prefix else made)
+            elif isinstance(piece, bytes):
                 columns.append([prefix + piece] * len(rows))
+            elif isinstance(self._result, Edges):
+                columns.append([prefix + plans.cursor_json(self._result.page.cursor(row)) for row in rows])
+        if isinstance(self._result, Rows):
+            return columns[0]
         return [b"".join(cells) + b"}" for cells in zip(*columns, strict=True)]
 
 
@@ -246,14 +272,6 @@ class _InTurns:
             if place % PLAIN_A_TURN == 0:
                 await asyncio.sleep(0)
             yield item
-
-
-def too_large(max_bytes: int) -> AnswerError:
-    """The refusal of an answer that is larger than allowed."""
-    return AnswerError(
-        Code.BAD_ARGUMENT,
-        f"the answer is larger than {max_bytes} bytes (KRM_MAX_RESPONSE): ask for fewer objects (first) or fields",
-    )
 
 
 def _object_type(type_: Any) -> GraphQLObjectType:

@@ -22,6 +22,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 
+from krm.errors import AnswerError, Code
 from krm.schema import templates
 from krm.schema.scalars import INT64
 from krm.schema.templates import Tree
@@ -261,6 +262,14 @@ class Keeper:
 def _forget(plan: Plan) -> None:
     plan.kept = {}
     plan.kept_bytes = 0
+
+
+def too_large(max_bytes: int) -> AnswerError:
+    """The refusal of an answer that is larger than allowed."""
+    return AnswerError(
+        Code.BAD_ARGUMENT,
+        f"the answer is larger than {max_bytes} bytes (KRM_MAX_RESPONSE): ask for fewer objects (first) or fields",
+    )
 
 
 def cursor_json(cursor: str) -> bytes:
