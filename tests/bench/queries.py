@@ -31,3 +31,9 @@ WHOLE = "{ pods { nodes { object } } }"
 SMALL = """query One($namespace: String!, $name: String!) {
   pod(namespace: $namespace, name: $name) { metadata { name namespace } spec { nodeName } status { phase } }
 }"""
+NODE = "{ pods { nodes { metadata { name } node { metadata { name } } } } }"
+MANY = """{ nodes { nodes { metadata { name }
+  pods(where: {path: "status.phase", eq: "Running"}, first: 50) {
+    metadata { name namespace } services { metadata { name } }
+  }
+} } }"""

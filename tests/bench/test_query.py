@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import pytest
 
+from krm.resources import NODES, PODS, SERVICES
 from krm.schema import build
 from krm.schema.context import Context
 from krm.schema.engine import Answer, Engine, Request
@@ -96,6 +97,22 @@ def test_plain_fields(report: Report, pods: int) -> None:
     body = bytearray(whole.body)
     assert len(orjson.loads(body)["data"]["pods"]["nodes"]) == pods
     report.within(GROUP, "whole objects", pods, took, "copy of the bytes in memory", best(lambda: bytes(body)))
+    gc.unfreeze()
+
+
+def test_relations(report: Report) -> None:
+    pods = 10_000
+    source = Source(pods, (PODS, NODES, SERVICES))
+    gc.collect()
+    gc.freeze()
+    for name, query in (("pods with their node", queries.NODE), ("nodes with pods with services", queries.MANY)):
+        by = engine()
+        answer, first = asked(by, source, query)
+        again = least(by, source, query, 3)
+        plain, took = asked(by, source, query, compiled=False)
+        assert plain.body == answer.body
+        report.faster(GROUP, f"{name}, first", pods, first, "plain execution", took)
+        report.faster(GROUP, f"{name}, again", pods, again, "plain execution", took)
     gc.unfreeze()
 
 

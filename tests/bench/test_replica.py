@@ -8,12 +8,23 @@ import time
 import httpx2 as httpx
 import pytest
 
-from tests.bench import serving
+from tests.bench import queries, serving
 from tests.bench.cluster import Source, stored
 from tests.bench.report import Report
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 GROUP = "A replica of the API"
+
+
+def read(krm: serving.Serving, query: str) -> tuple[int, float]:
+    """How many bytes an answer has, and the most memory that the API had meanwhile."""
+    size, largest = 0, krm.memory_mib()
+    with httpx.stream("POST", f"{krm.url}/graphql", json={"query": query}, timeout=120) as answer:
+        for part in answer.iter_raw(2**20):
+            size += len(part)
+            largest = max(largest, krm.memory_mib())
+    assert answer.status_code == 200
+    return size, largest
 
 
 @pytest.mark.parametrize("pods", [1_000, 10_000, 100_000])
@@ -24,7 +35,13 @@ def test_start_and_memory(report: Report, pods: int) -> None:
         is_large = pods == 100_000
         report.figure(GROUP, "ready out of Redis", pods, krm.ready_s, "s after its start", most=6 if is_large else None)
         report.figure(GROUP, "processor time until then", pods, krm.processor_s(), "s")
-        report.figure(GROUP, "resident memory", pods, krm.memory_mib(), "MiB", most=700 if is_large else None)
+        most = 700 if is_large else None
+        report.figure(GROUP, "resident memory", pods, krm.memory_mib(), "MiB", most=most)
+        for name, query in (("all whole objects", queries.WHOLE), ("40 fields of all", queries.FORTY)):
+            length, largest = read(krm, query)
+            shown = f"after {name} ({length / 1e6:,.0f} MB)"
+            report.figure(GROUP, f"resident memory {shown}", pods, krm.memory_mib(), "MiB", most=most)
+            report.figure(GROUP, f"most of it meanwhile {shown}", pods, largest, "MiB")
     size = sum(map(len, stored(pods).records)) / pods
     report.figure(GROUP, "stored record of a pod", pods, size, "bytes")
 

@@ -113,6 +113,27 @@ async def test_answers_follow_the_cluster(redis_url: str, tmp_path: Path, free_p
         assert 'krm_state{resource="pods",state="SYNCED"} 1.0' in shown
 
 
+async def test_however_many_ask_the_api_server_is_not_asked(redis_url: str, tmp_path: Path, free_port: int) -> None:
+    env = {"KRM_WORKERS": "2", "KRM_MAX_IN_FLIGHT": "200"}
+    async with (
+        chain.running(redis_url, tmp_path, pods=30) as running,
+        serving(redis_url, free_port, env) as api,
+    ):
+        await api.ready()
+        for role in chain.ROLES:
+            await running.kill(role)  # they ask on their own account, whoever else does
+        await wait_until(lambda: not sum(running.simulation.requests.open_watches.values()), 20, "watches have ended")
+        before = running.simulation.requests.total()
+        query = "{ pods { nodes { metadata { uid } object } } freshness { state } drift { totalCount } }"
+        first = await api.ask(query)
+        assert len(first["data"]["pods"]["nodes"]) == 30
+        for _ in range(3):
+            answers = await asyncio.gather(*(api.ask(query) for _ in range(50)))
+            assert all(answer["data"]["pods"] == first["data"]["pods"] for answer in answers)
+        assert before > 0
+        assert running.simulation.requests.total() == before
+
+
 async def test_a_subscription_tells_what_the_cluster_does(redis_url: str, tmp_path: Path, free_port: int) -> None:
     async with chain.running(redis_url, tmp_path, pods=10, churn=20.0) as _, serving(redis_url, free_port) as api:
         await api.ready()
