@@ -106,7 +106,6 @@ async def connection(context: Context, given: Mapping[str, Any]) -> Connection:
     replica = await context.source.wait(resource)
     question = pages.question("changes", lists.question(replica, query).hex(), given.get("since"))
     after = _after(given.get("after"), question)
-    oldest = await context.source.oldest_change(resource)
     fresh = answers.freshness_type(context, resource)
     total, has_next = 0, False
     page: list[Shown] = []
@@ -122,6 +121,8 @@ async def connection(context: Context, given: Mapping[str, Any]) -> Connection:
         else:
             has_next = True
     cursor = pages.encode(Position("", page[-1].change.id), question) if page else None
+    # Asked for last: what goes while the others are read must not be claimed.
+    oldest = await context.source.oldest_change(resource)
     return Connection(
         nodes=page,
         page_info=common.PageInfo(has_next_page=has_next, end_cursor=cursor),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from krm.auth.rights import AllRights, Named
 from krm.query.lists import Scope
 from krm.resources import Resource
 from krm.schema.context import Context
+from krm.store.reading import Change
 from tests.sources import FilledSource, pod
 from tests.unit.schema.asking import ask
 
@@ -106,3 +108,17 @@ async def test_wrong_arguments_are_refused(arguments: str, code: str) -> None:
 async def test_an_unknown_kind_is_refused() -> None:
     answer = await ask(changed(), '{ changes(resource: "secrets") { totalCount } }')
     assert answer["errors"][0]["extensions"]["code"] == "KIND_UNKNOWN"
+
+
+async def test_what_goes_while_the_others_are_read_is_not_claimed() -> None:
+    class Trimmed(FilledSource):
+        async def changes(self, resource: Resource, after: str, count: int) -> Sequence[Change]:
+            found = await super().changes(resource, after, count)
+            del self.log["pods"][:2]
+            return found
+
+    source = Trimmed({"pods": []})
+    for number in range(4):
+        source.change("pods", pod(f"p-{number}"))
+    answer = await ask(source, '{ changes(resource: "pods") { completeSince } }')
+    assert answer["data"]["changes"]["completeSince"] == "1970-01-01T00:00:00.003Z"
