@@ -550,31 +550,16 @@ def test_scope_whose_next_list_is_of_another_history_is_not_contiguous() -> None
     assert (head.contiguous, head.window_start, head.window_end) == (False, "", "")
 
 
-def test_gap_takes_nothing_back_of_what_the_table_had_before_it() -> None:
+def test_what_was_complete_in_another_history_counts_for_nothing() -> None:
     ledger = ready()
-    listed(ledger, {}, "10")
-    book = ledger.book(SCOPE)
-    book.installed = installed("10")
-    book.merged.gap("10")
-    took(ledger, X, "u", "17")
-    before = ledger.scope_head(SCOPE)
-    book.merged.gap("30")
-    after = ledger.scope_head(SCOPE)
-    assert before is not None
-    assert after is not None
-    assert (before.contiguous, before.complete_at) == (True, "17")
-    assert (after.contiguous, after.complete_at) == (False, "17")
-    again = ready()
-    again.load(SCOPE, X, State("u", "17"))
-    again.take_over(after)
-    restarted = again.scope_head(SCOPE)
-    assert restarted is not None
-    assert restarted.complete_at == "17"
-    again.install(SCOPE, {}, "5", "uid/1")
-    again.book(SCOPE).installed = msgspec.structs.replace(installed("5"), epoch="uid/1")
-    elsewhere = again.scope_head(SCOPE)
-    assert elsewhere is not None
-    assert elsewhere.complete_at == "5"
+    stored = msgspec.structs.replace(installed("10", "17", "10"), contiguous=True)
+    ledger.take_over(stored)
+    ledger.install(SCOPE, {}, "5", "uid/1")
+    ledger.book(SCOPE).installed = msgspec.structs.replace(installed("5"), epoch="uid/1")
+    ledger.book(SCOPE).merged.gap("9")
+    head = ledger.scope_head(SCOPE)
+    assert head is not None
+    assert (stored.complete_at, head.complete_at) == ("17", "5")
 
 
 def test_truth_is_what_the_generator_says() -> None:
