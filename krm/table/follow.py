@@ -424,8 +424,8 @@ class Follower:
             self._doubt = f"the replica is not the table at change {head.seq}"
             self.is_ready = False
             return
-        if self.head is not None and head.seq < self.head.seq:
-            return
+        if self.head is not None and (head.seq, head.at_ms) < (self.head.seq, self.head.at_ms):
+            return  # two readings may overtake each other
         self.head = head
         self._raise_floor(head)
 
