@@ -42,21 +42,29 @@ def deriver(resource: Resource) -> Callable[[Object], tuple[Any, ...]]:
 def looker(resource: Resource) -> Callable[[Any, Callable[[], Object]], tuple[Any, ...]]:
     """``columns`` of one kind out of what ``projections`` saw of an object, and the whole of it where need be."""
     compute = _SEEN.get(resource.plural)
-    wanted = [(column.name, None if column.path is None else _steps(column.path)) for column in resource.columns]
+    wanted = [
+        (column.name, None if column.path is None else _getter(_steps(column.path))) for column in resource.columns
+    ]
 
     def derive(look: Any, whole: Callable[[], Object]) -> tuple[Any, ...]:
         computed = compute(look, whole) if compute else {}
-        return tuple([computed.get(name) if steps is None else _scalar(_seen(look, steps)) for name, steps in wanted])
+        return tuple([computed.get(name) if get is None else get(look) for name, get in wanted])
 
     return derive
 
 
-def _seen(look: Any, steps: tuple[str, ...]) -> Any:
-    for step in steps:
-        if look is None:
-            return None
-        look = getattr(look, step)
-    return look
+def _getter(steps: tuple[str, ...]) -> Callable[[Any], Any]:
+    *above, last = steps
+
+    def get(look: Any) -> Any:
+        for step in above:
+            look = getattr(look, step)
+            if look is None:
+                return None
+        value = getattr(look, last)
+        return value if type(value) in _SCALARS else None
+
+    return get
 
 
 def at(obj: Any, path: str) -> Any:
@@ -152,7 +160,7 @@ def _seen_pod(look: Any, whole: Callable[[], Object]) -> Mapping[str, Any]:
     spec = look.spec
     if spec is None:
         return _pod(whole())
-    parts = [_seen_requests(container) for container in spec.containers or ()]
+    parts = [b"" if one.resources is None else one.resources.requests for one in spec.containers or ()]
     if spec.initContainers:
         parts += [b"%s:%s" % (one.restartPolicy, _seen_requests(one)) for one in spec.initContainers]
         parts.append(b"%d" % len(spec.initContainers))
@@ -171,6 +179,8 @@ def _seen_claims(name: str, volumes: Iterable[Any]) -> list[str]:
     names: list[str] = []
     for volume in volumes:
         claim = volume.persistentVolumeClaim
+        if claim is None and not volume.ephemeral:
+            continue
         if volume.ephemeral and bytes(volume.ephemeral) != b"null":
             found: Any = f"{name}-{volume.name}"
         else:

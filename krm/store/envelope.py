@@ -54,16 +54,10 @@ def _checksum(header: bytes, head: bytes, body: bytes) -> bytes:
 
 def seal(envelope: Envelope) -> bytes:
     """The bytes of ``envelope``."""
-    header = _HEADER.pack(
-        MAGIC,
-        FORMAT,
-        envelope.compression,
-        envelope.schema,
-        envelope.dictionary,
-        len(envelope.head),
-        envelope.body_size,
-    )
-    return b"".join((header, _checksum(header, envelope.head, envelope.body), envelope.head, envelope.body))
+    compression, schema, dictionary_id, head, body, body_size = envelope
+    header = _HEADER.pack(MAGIC, FORMAT, compression, schema, dictionary_id, len(head), body_size)
+    rest = head + body
+    return header + hashlib.blake2b(header + rest, digest_size=_CHECKSUM_SIZE).digest() + rest
 
 
 def unseal(data: bytes) -> Envelope:

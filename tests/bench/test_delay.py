@@ -48,18 +48,24 @@ async def test_delay_from_event_to_answer(
 ) -> None:
     with (
         replay.running(tmp_path, pods=PODS) as replaying,
-        stack.served(replaying.kubeconfig, resources=",".join(plurals)) as url,
+        stack.deployed(replaying.kubeconfig, resources=",".join(plurals)) as running,
     ):
+        url, parts = running.api_url, {name: running.processes[name] for name in ("stream", "aggregate", "serve")}
         async with aiohttp.ClientSession() as session:
             async with beside(session, url) if large else contextlib.nullcontext():
                 await measured(replaying, session, url, rate, plurals)  # the first is to warm up
+                before = {name: stack.cpu_s(process) for name, process in parts.items()}
                 delays = [await measured(replaying, session, url, rate, plurals) for _ in range(RUNS)]
+                spent = {name: stack.cpu_s(process) - before[name] for name, process in parts.items()}
             empty = [await empty_loop(replaying, session, url) for _ in range(RUNS)]
     where = f"{rate:,} events/s over {len(plurals)} kind{'s' if plurals[1:] else ''}{', beside large queries' * large}"
     for q, most in ((0.5, None), (0.99, most_ms)):
         late, alone = (statistics.median(quantile(run, q) for run in runs) for runs in (delays, empty))
         report.figure(GROUP, f"{where}: p{q * 100:g}", PODS, late, "ms", most=most)
         report.figure(GROUP, f"{where}: p{q * 100:g} of the empty loop", PODS, alone, "ms")
+    for name, seconds in spent.items():  # what a machine that is busy with other things does not blur
+        what = f"{where}: processor time of krm {name}"
+        report.figure(GROUP, what, PODS, seconds / (RUNS * SECONDS * rate) * 1e6, "µs an event")
 
 
 def quantile(values: list[float], q: float) -> float:
