@@ -1,4 +1,4 @@
-"""The examples of docs/client.md run, as they stand there, against a running demo."""
+"""The examples of docs/client.md and docs/frames.md run, as they stand there, against a running demo."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ import krm_client
 from tests import servers
 from tests.servers import Demo
 
-PAGE: Final = (Path(__file__).resolve().parents[3] / "docs/client.md").read_text()
+DOCS: Final = Path(__file__).resolve().parents[3] / "docs"
+PAGE: Final = (DOCS / "client.md").read_text()
 ADDRESS: Final = "http://127.0.0.1:8000"
-BLOCKS: Final = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+FENCED: Final = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+BLOCKS: Final = FENCED.findall(PAGE)
 FIRST: Final = BLOCKS[0]
+PROGRAMS: Final = [*(FIRST + block for block in BLOCKS[1:]), *FENCED.findall((DOCS / "frames.md").read_text())]
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -29,10 +32,12 @@ def demo() -> Iterator[Demo]:
         yield running
 
 
-@pytest.mark.parametrize("block", BLOCKS[1:], ids=lambda block: block.strip().splitlines()[0][:40])
-def test_example_runs(demo: Demo, block: str) -> None:
+@pytest.mark.parametrize(
+    "program", PROGRAMS, ids=lambda program: program.replace(FIRST, "").strip().splitlines()[0][:40]
+)
+def test_example_runs(demo: Demo, program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", (FIRST + block).replace(ADDRESS, demo.url)],
+        [sys.executable, "-W", "error", "-c", program.replace(ADDRESS, demo.url)],
         capture_output=True,
         text=True,
         timeout=90,

@@ -8,6 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,45 @@ def test_own_deletion_that_krm_does_not_see_is_stale(world: World) -> None:
     with pytest.raises(KrmStale):
         world.v1.list_namespaced_pod(world.namespace)
     assert world.v1.list_namespaced_pod("default") is not None  # of another namespace
+
+
+def test_threads_share_an_api_object(world: World) -> None:
+    """Each reads its own writes, while another follows them all."""
+    rounds, names = 5, [f"t-{number}" for number in range(4)]
+    told: list[tuple[str, str]] = []
+    follower = watch.Watch()
+    stream = follower.stream(world.v1.list_namespaced_pod, world.namespace, _request_timeout=(5, 60))
+    world.pod("first")
+    assert _take(stream, 1) == [("ADDED", "first")], "it has begun"
+
+    def follow() -> None:
+        deletions = 0
+        while deletions < rounds * len(names):
+            event = next(stream)
+            told.append((event["type"], event["object"].metadata.name))
+            deletions += event["type"] == "DELETED"
+
+    def write_and_read(name: str) -> None:
+        for number in range(rounds):
+            made = world.pod(name, round=str(number))
+            assert world.v1.read_namespaced_pod(name, world.namespace).metadata.uid == made.metadata.uid
+            found = world.v1.list_namespaced_pod(world.namespace, label_selector=f"round={number}").items
+            assert made.metadata.uid in [one.metadata.uid for one in found]
+            world.v1.delete_namespaced_pod(name, world.namespace, grace_period_seconds=0)
+            with pytest.raises(ApiException) as raised:
+                world.v1.read_namespaced_pod(name, world.namespace)
+            assert raised.value.status == 404
+
+    with ThreadPoolExecutor(len(names) + 1) as pool:
+        following = pool.submit(follow)
+        try:
+            list(pool.map(write_and_read, names))
+            following.result(60)
+        finally:
+            follower.stop()
+    for name in names:
+        assert [kind for kind, of in told if of == name] == ["ADDED", "DELETED"] * rounds
+    assert world.reads() == 0
 
 
 # -- watches --------------------------------------------------------------------------------------------------------
