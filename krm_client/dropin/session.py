@@ -60,15 +60,15 @@ class Session:
         self.operations = Operations(self.settings)
         self.places = Places()
         self.written = Written()
-        self._host: str | None = None
+        self._cluster: dict[str, str] = {}
         self._not_held: dict[str, float] = {}
 
     def stands_for(self, host: str) -> bool:
         """Whether KRM answers for the cluster at this address."""
-        if self._host is None:
-            self._host = host
+        if not self._cluster:
             log.info("KRM answers for a cluster", extra={"cluster": host, "krm": self.krm.url})
-        return self._host == host
+        # In one step: of two threads that begin at once with two clusters, one decides for both.
+        return self._cluster.setdefault("host", host) == host
 
     def holds(self, kind: ClientResource) -> bool:
         """Whether KRM has the kind, as far as is known."""
