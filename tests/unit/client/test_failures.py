@@ -174,6 +174,33 @@ def test_field_that_the_server_does_not_know_is_named(
         krm.query("{ scope }")
 
 
+def test_server_that_knows_more_is_understood(server: canned.Server, krm: KrmClient) -> None:
+    """A newer one answers with fields and words that this client has never heard of."""
+    pod = {"metadata": {"name": "a", "newField": {"x": 1}}, "spec": {"containers": [], "newList": [1]}}
+    connection = {
+        "resourceVersion": "5",
+        "pageInfo": {"hasNextPage": False, "endCursor": None, "new": 1},
+        "scope": {"complete": True, "namespaces": None, "new": []},
+        "nodes": [{"object": pod, "new": True}],
+        "new": {},
+    }
+    server.answer(canned.Reply(body=json.dumps({"data": {"pods": connection}, "extensions": {"new": 1}}).encode()))
+    listed: Any = krm.core_v1.list_namespaced_pod("default")
+    assert (listed.items[0].metadata.name, listed.metadata.resource_version) == ("a", "5")
+    types = [
+        {"name": "Pod", "kind": "OBJECT", "fields": [{"name": "spec", "type": {"name": "PodSpec"}, "new": 1}]},
+        {"name": "PodSpec", "fields": [{"name": "nodeName", "type": {"name": "String"}}, *_NEW_FIELDS]},
+    ]
+    server.answer(
+        canned.data({"__schema": {"types": types}}), canned.data({"pods": {**connection, "nodes": [{"spec": {}}]}})
+    )
+    assert krm.list("pods", fields=["spec"])
+    assert "spec { nodeName }" in server.asked[-1].json["query"]
+
+
+_NEW_FIELDS = [{"name": "fieldOfTomorrow", "type": {"name": "TypeOfTomorrow"}}]
+
+
 def test_answer_of_another_form_names_the_field(server: canned.Server, krm: KrmClient) -> None:
     body = json.loads(canned.listing("pods", []).body)
     del body["data"]["pods"]["scope"]
