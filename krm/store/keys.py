@@ -22,6 +22,10 @@ class Keys:
         """The keys of ``resource`` in ``cluster``."""
         return cls(f"krm:{FORMAT}:{{{cluster}/{resource.key_part}#{shard}}}:")
 
+    def shard(self, number: int) -> Keys:
+        """The keys of another shard of the same resource, in the same format."""
+        return Keys(f"{self.prefix.rpartition('#')[0]}#{number}}}:")
+
     def __getattr__(self, name: str) -> str:
         if name not in NAMES:
             raise AttributeError(name)

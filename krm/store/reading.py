@@ -79,7 +79,7 @@ class TableStore:
 
     def shard(self, number: int) -> Keys:
         """The keys of a shard."""
-        return Keys.of(self.cluster, self.resource, number)
+        return self.keys.shard(number)
 
     async def now_ms(self) -> int:
         """Redis' clock: the one clock that ages are told by."""

@@ -239,6 +239,36 @@ def test_the_example_in_the_documentation_is_what_is_made() -> None:
     assert shown == made.removeprefix(render.HEADER)
 
 
+MEASURED: Final = {
+    "streamer": "streamer",
+    "verifier": "verifier",
+    "aggregator": "aggregator",
+    "api": "API, a process of one replica, not asked",
+    "redis": "Redis",
+}
+"""The containers, and the rows of the table of sizes."""
+
+
+def test_what_containers_ask_for_is_what_was_measured_with_room() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    measured = {}
+    for line in page.split("## Sizes", 1)[1].split("\n## ", 1)[0].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) > 2 and (found := re.fullmatch(r"(\d+) MiB, (\d+)m", cells[2])):
+            measured[cells[0]] = (int(found[1]), int(found[2]))
+    asked = {}
+    for profile in (Profile.HA, Profile.MONITORING):
+        for _, spec in pods(Options.of(profile, {})):
+            for container in spec["containers"]:
+                asked[container["name"]] = container["resources"]["requests"]
+    for name, row in MEASURED.items():
+        memory, cpu = measured[row]
+        mebibytes = int(asked[name]["memory"].removesuffix("Mi").removesuffix("Gi"))
+        mebibytes *= 1024 if asked[name]["memory"].endswith("Gi") else 1
+        assert memory < mebibytes, name
+        assert cpu <= int(asked[name]["cpu"].removesuffix("m")), name
+
+
 # Alerts.
 
 RULES: Final = yaml.safe_load((ROOT / "deploy/prometheus/krm.rules.yaml").read_text())["groups"][0]["rules"]
