@@ -10,7 +10,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,8 @@ class Line:
     must: str = ""
     is_met: bool | None = None
     is_speedup: bool = False
+    at: str = ""
+    """When it was measured."""
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Report:
         )
 
     def _add(self, line: Line) -> None:
+        line = replace(line, at=_now())
         self.lines.append(line)
         print(f"\n{line.group}: {' | '.join(_cells(line))}", flush=True)
 
@@ -137,7 +140,9 @@ def page(lines: Sequence[Line]) -> str:
         "![How many times faster than the other side](images/benchmarks.svg)",
     ]
     for group in dict.fromkeys(line.group for line in lines):
+        times = sorted({line.at for line in lines if line.group == group and line.at})
         out += ["", f"## {group}", ""]
+        out += [f"Measured {' to '.join(dict.fromkeys((times[0], times[-1])))}.", ""] if times else []
         out += [
             "| what | objects | KRM | against | its time | ratio | must | met |",
             "|---|---:|---:|---|---:|---:|---|---|",
@@ -170,6 +175,10 @@ def _for_each(line: Line) -> str:
     return f"{line.number * 1024 / line.size:.3g} KiB" if unit == "MiB" else line.ours
 
 
+def _now() -> str:
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def surroundings() -> list[str]:
     """Date, machine and versions."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
@@ -180,7 +189,7 @@ def surroundings() -> list[str]:
             break
     load = os.getloadavg()[0]
     return [
-        f"Date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        f"Date: {_now()}",
         f"Machine: {os.cpu_count()} cores, {processor}, Linux {platform.release()}; load {load:.1f} at the end",
         f"Python {platform.python_version()}, {versions}",
     ]
