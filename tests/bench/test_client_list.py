@@ -55,7 +55,7 @@ def test_listing_all_pods(tmp_path: Path, release: str, report: Report) -> None:
             f"  {way:9}{one['read_s']:8.3f} s ({ratio:5.1f}x), without reading {one['wall_s']:7.3f} s, "
             f"CPU {one['cpu_s']:7.3f} s ({theirs['cpu_s'] / one['cpu_s']:5.1f}x), "
             f"peak memory {one['peak_bytes'] / 2**20:6.0f} MiB "
-            f"({theirs['peak_bytes'] / max(one['peak_bytes'], 1):4.1f}x less)"
+            f"({theirs['peak_bytes'] / max(one['peak_bytes'], 2**20):4.1f}x less)"
         )
     for way, what in WAYS.items():
         must = MUST.get(major, {}).get(way)
