@@ -79,8 +79,8 @@ class Writer(TableStore):
         self.owner = secrets.token_hex(8)
         self.rules: str | None = None
         """By what rules it leaves out what is never stored; None for who stores no objects."""
-        self.waits_for = ""
-        """Why the right was not given, when it was not."""
+        self.waits_for = "waiting"
+        """Why the right was not given, when it was asked for last."""
         self._holder = ""
 
     async def _run(self, script: str, keys: Sequence[str], args: Iterable[Any]) -> Any:

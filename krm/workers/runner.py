@@ -117,6 +117,7 @@ class Worker(ABC):
         lets nobody write whose place another has taken.
         """
         token, self._is_led = "", False
+        self.writer.waits_for = "waiting"
         if self.lead is not None:
             try:
                 token, wait_s = await self.lead.take()
