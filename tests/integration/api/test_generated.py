@@ -17,7 +17,7 @@ from tests.integration.api.conftest import Running
 
 CASES: Final = 2
 """Of each field of Query."""
-FRAMES: Final = 24
+FRAMES: Final = 16
 Schema = dict[str, Any]
 _PATHS: Final = (
     *("metadata.name", "metadata.labels", "metadata.labels['a,b']", "metadata.ownerReferences[*].uid", "spec", "kind"),

@@ -135,7 +135,7 @@ async def test_what_a_subscriber_holds_is_what_a_list_gives() -> None:
         source.change("nodes", cordoned(name, unschedulable=rng.random() < 0.5))
     held: dict[str, str] = {}
     async with subscribed(source, CORDONED) as events:
-        for step in range(40):
+        for step in range(25):
             for _ in range(rng.randint(1, 4)):
                 if rng.random() < 0.4:
                     source.change("nodes", cordoned(rng.choice(nodes), unschedulable=rng.random() < 0.5))
