@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from krm.errors import CorruptData, StoreError, UnknownFormat
 from krm.objects import versions
@@ -45,8 +45,8 @@ CHANGES_A_TURN: Final = 64
 REMEMBERED: Final = 4_096
 """Steps whose digest is remembered: a head that was read may be this far behind the replica."""
 MAX_BACKOFF_S: Final = 2.0
-FLOOR_S: Final = 10.0
-"""How long a table that is older than what was served already is held back, once loaded."""
+CLOCKS_MS: Final = 5_000
+"""By how much the clocks of two Redis servers, before and after a fail-over, are taken to differ at most."""
 
 
 class Source(Protocol):
@@ -70,6 +70,15 @@ class _LostError(Exception):
 
 class _NotYetError(_LostError):
     """There is no table; nothing was lost, and there is nothing to back off from."""
+
+
+class _Floor(NamedTuple):
+    """What was answered: never show what is older."""
+
+    epoch: str = ""
+    version: str = ""
+    at_ms: int = 0
+    """When that was published, by the clock of Redis."""
 
 
 class _Proofs:
@@ -121,7 +130,7 @@ class Follower:
         self._doubt: str | None = None
         self._suspects: set[str] = set()
         """Ids of entries that did not fit, until one did. What does not fit a new load either is no change of ours."""
-        self._floor: tuple[str, str] = ("", "")
+        self._floor = _Floor()
         self._dictionaries: set[int] = set()
         self._feeds: set[Feed] = set()
         self._news = asyncio.Event()
@@ -265,7 +274,6 @@ class Follower:
         await self._hold_back(target)
         if self._clock is None:  # without Redis' clock every answer would look new
             await self._read_clock()
-        self._raise_floor(self.head)
         self.loads += 1
         self.is_ready = True
         self.trouble = None
@@ -310,12 +318,14 @@ class Follower:
         return seq, cursor
 
     async def _hold_back(self, head: Head) -> None:
-        """Do not show a table that is older than what was shown before: its writers are about to renew it."""
-        epoch, version = self._floor
-        deadline = self._monotonic() + FLOOR_S
-        while head.epoch == epoch and versions.newer(version, head.resource_version):
-            if self._monotonic() >= deadline:
-                return
+        """Do not show a table that is older than what was shown before: its writers are about to renew it.
+
+        A list that began after that was shown, and is older all the same, proves that history itself went back.
+        """
+        floor = self._floor
+        while head.epoch == floor.epoch and versions.newer(floor.version, head.resource_version):
+            if head.verified_at_ms > floor.at_ms + CLOCKS_MS:
+                break
             self.trouble = "the table in Redis is older than what was answered before"
             await asyncio.sleep(self._poll_s)
             newest = await self._table_head()
@@ -324,6 +334,7 @@ class Follower:
             await self._apply_all(await self.source.changes(self._cursor, count=BATCH))
             if newest.seq <= self.replica.seq:
                 head = self.head = newest
+        self._floor = _Floor(head.epoch, head.resource_version, head.at_ms)
 
     async def _decode(self, record: bytes) -> Row:
         await self._prepare(record)
@@ -427,11 +438,8 @@ class Follower:
         if self.head is not None and (head.seq, head.at_ms) < (self.head.seq, self.head.at_ms):
             return  # two readings may overtake each other
         self.head = head
-        self._raise_floor(head)
-
-    def _raise_floor(self, head: Head) -> None:
-        if self._floor[0] != head.epoch or versions.newer(head.resource_version, self._floor[1]):
-            self._floor = (head.epoch, head.resource_version)
+        if self._floor.epoch != head.epoch or versions.newer(head.resource_version, self._floor.version):
+            self._floor = _Floor(head.epoch, head.resource_version, head.at_ms)
 
     def _lose(self, reason: str) -> None:
         if reason != self.trouble:

@@ -20,7 +20,7 @@ from krm.store.head import Head, Missed, ScopeHead, WorkerStatus, head_fields
 from krm.store.reading import TableStore
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
 from krm.store.writing import EventWriter, ListWriter, Operation, TableWriter, Writer
-from krm.table.follow import Follower
+from krm.table.follow import CLOCKS_MS, Follower
 from krm.table.freshness import State
 from krm.table.replica import Replica
 from krm.table.tables import Tables
@@ -378,6 +378,19 @@ async def test_what_was_loaded_a_moment_ago_counts_as_served(table: Table) -> No
     await wait_until(lambda: "older than what was answered" in (follower.trouble or ""))
     loading.cancel()
     await asyncio.wait([loading])
+
+
+async def test_a_list_that_began_later_and_is_older_proves_that_history_went_back(table: Table) -> None:
+    await table.build([pod("a")])
+    await table.put(pod("a", version=50))
+    async with following(table) as tables:
+        await wait_until(lambda: tables.freshness(PODS).resource_version == "50")
+        table.version, table.age_ms = "40", -2 * CLOCKS_MS  # as if it had been listed so much later
+        await table.build([pod("a", version=40)])
+        await wait_until(lambda: tables.freshness(PODS).resource_version == "40")
+        table.version, table.age_ms = "30", 0
+        await table.build([pod("a", version=30)])
+        await wait_until(lambda: "older than what was answered" in (tables.freshness(PODS).reason or ""))
 
 
 async def test_following_ends_at_once_whenever_it_is_cancelled(table: Table) -> None:
