@@ -22,6 +22,7 @@ LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 _MANAGED: Final = b',"managedFields":[{'
 _SPEC: Final = b'"spec":'
+_APPLIED: Final = LAST_APPLIED.encode()
 
 Parts = dict[str, msgspec.Raw]
 
@@ -71,7 +72,8 @@ class Cleaner:
         look = self._projection.look(text)
         if look is None or (look.metadata.managed and not self._keep_managed_fields):
             return None
-        if look.metadata.annotations and LAST_APPLIED in look.metadata.annotations:
+        # Of a member that is there twice the look has seen the last one alone: hence in the bytes, too.
+        if _APPLIED in text or (look.metadata.annotations and LAST_APPLIED in look.metadata.annotations):
             return None
         return Seen(text if text.startswith(self._start) else self._start + text[1:], look)
 
