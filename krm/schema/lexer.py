@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-# Every alternative is possessive and something matches at each place: linear whatever the text.
+# Something matches at each place, and no text fits a pattern in two ways: linear whatever it is. Only single characters
+# are repeated possessively: before Python 3.11.5 a possessive group that fails half way is not taken back.
 _TOKEN: Final = re.compile(
     r"[ \t\r\n,\ufeff]*+(?:("
-    r'"""(?:[^"\\]|\\"""|\\|"(?!""))*+"""'
-    r'|"(?!"")(?:[^"\\\r\n]|\\[^\r\n])*+"'
+    r'"""[^"\\]*+(?:(?:\\(?:"""|(?!"""))|"(?!""))[^"\\]*+)*"""'
+    r'|"(?!"")[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*"'
     r"|#[^\r\n]*+"
     r"|\.\.\.|[_A-Za-z][_0-9A-Za-z]*+|[!$&():=@\[\]{|}]"
-    r"|-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+(?![._0-9A-Za-z])"
+    r"|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?![._0-9A-Za-z])"
     r")|.|\Z)",
     re.DOTALL,
 )
