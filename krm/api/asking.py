@@ -80,10 +80,10 @@ class Asking:
             visitor, caller = await self._enter(request)
             try:
                 question = await bodies.question(request, self._max_body)
-                with Departure(request.receive):
+                with Departure(request.receive) as departure:
                     answer = await self._engine.answer(question, self._context(visitor))
                     self._count(answer)
-                    await self._send(answer, sending)
+                    await self._send(answer, sending, departure)
             finally:
                 self._leave(caller)
         except Refusal as refusal:
@@ -97,7 +97,7 @@ class Asking:
         if answer.status != 200:
             log.info("request refused", extra={"status": answer.status, "code": ",".join(answer.codes)})
 
-    async def _send(self, answer: Answer, sending: _Sending) -> None:
+    async def _send(self, answer: Answer, sending: _Sending, departure: Departure) -> None:
         size = answer.size
         about = [(b"content-length", b"%d" % size), _JSON]
         if answer.status == 429:
@@ -105,6 +105,7 @@ class Asking:
         if size <= STREAMED_FROM:
             await sending.whole(answer.status, about, answer.body)
             return
+        departure.look_at_once()
         await sending.begin(answer.status, about)
         try:
             await self._pieces(answer.parts, sending)
@@ -163,13 +164,17 @@ class Departure:
         self._listening: asyncio.Task[None] | None = None
         self._has_gone = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Departure:
         loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._timer = loop.call_later(LOOK_AFTER_S, self._listen)
+        self._timer = loop.call_later(LOOK_AFTER_S, self.look_at_once)
+        return self
 
-    def _listen(self) -> None:
-        self._listening = asyncio.create_task(self._wait(), name="departure")
+    def look_at_once(self) -> None:
+        """Do not wait any longer: what is sent to a client that has gone is taken without a word."""
+        self._timer.cancel()
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._wait(), name="departure")
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

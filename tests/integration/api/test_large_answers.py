@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.waiting import wait_until
 NOTE = os.urandom(25_000).hex()
 WHOLE = {"query": "{ pods { totalCount nodes { object } } }"}
 PODS = [pod(f"p-{n:03}", annotations={"n": NOTE}) for n in range(400)]
-"""20 MB: more than the sockets between server and client hold."""
+"""20 MB: more than the sockets between server and a client with a small one hold."""
 
 
 def shown(body: bytes) -> list[Any]:
@@ -35,7 +36,10 @@ def shown(body: bytes) -> list[Any]:
 async def begin(api: Running, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A question whose answer nobody has read yet."""
     body = json.dumps(WHOLE).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=limit)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # else the machine may hold all of it
+    sock.connect(("127.0.0.1", api.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
     writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     await reader.readexactly(1_000)
     return reader, writer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +15,7 @@ from krm.store import compression, connect
 from krm.store.compression import Compressor
 from krm.store.connect import Store, open_store
 from krm.store.head import WorkerStatus
-from krm.store.reading import TableStore
+from krm.store.reading import FOREIGN, TableStore
 from krm.store.writing import UNREADABLE, EventWriter, ListWriter, Operation, TableWriter
 from tests.integration.store.checks import check_that_cancelled_reads_never_cross_answers
 from tests.integration.store.samples import PREFIX, Admin, added, begun, event, gap, list_head, record, table_head
@@ -69,6 +70,7 @@ READS: dict[str, Callable[[TableStore], Awaitable[object]]] = {
     "oldest_change": lambda table: table.oldest_change(),
     "changes": lambda table: table.changes("0-0", block_ms=1),
     "changes_between": lambda table: table.changes_between("-", "+"),
+    "newest_changes": lambda table: table.newest_changes(10),
     "drift": lambda table: table.drift(),
     "drift_count": lambda table: table.drift_count(),
     "dictionaries": lambda table: table.dictionaries(),
@@ -76,7 +78,7 @@ READS: dict[str, Callable[[TableStore], Awaitable[object]]] = {
 
 
 def test_every_way_to_read_is_tried() -> None:
-    assert {*READS, "memory"} == {
+    assert {*READS, "memory", "shard"} == {
         name for name, value in vars(TableStore).items() if callable(value) and name[0] != "_"
     }
 
@@ -289,8 +291,6 @@ DAMAGE: list[tuple[str, str, Callable[[Admin], object]]] = [
     ("head", "head", lambda a: a.hset(f"{PREFIX}table", mapping={"run": "r", "seq": "x"})),
     ("statuses", "status", lambda a: a.hset(f"{PREFIX}status", "streamer", b"\x80\x04pickle")),
     ("list_heads", "list", lambda a: a.hset(f"{PREFIX}verified", "", b"\x80\x04pickle")),
-    ("changes", "change", lambda a: a.xadd(f"{PREFIX}changes", {"x": b"\x80\x04pickle"})),
-    ("changes_between", "change", lambda a: a.xadd(f"{PREFIX}changes", {"n": "x", "t": "ADDED"})),
     ("drift", "drift", lambda a: a.xadd(f"{PREFIX}drift", {"x": "y"})),
 ]
 
@@ -302,6 +302,16 @@ async def test_planted_junk_is_corrupt_data(
     plant(admin)
     with pytest.raises(CorruptData, match=named):
         await READS[read](table)
+
+
+@pytest.mark.parametrize("junk", [{"x": b"\x80\x04pickle"}, {"n": "x", "t": "ADDED"}], ids=["other", "number"])
+@pytest.mark.parametrize("read", ["changes", "changes_between", "newest_changes"])
+async def test_planted_change_is_told_apart_and_stops_nobody(
+    read: str, junk: dict[str, Any], admin: Admin, table: TableStore
+) -> None:
+    admin.xadd(f"{PREFIX}changes", junk)
+    found: Any = await READS[read](table)
+    assert [change.type for change in found] == [FOREIGN]
 
 
 async def test_planted_event_is_unreadable_and_stops_nobody(admin: Admin, aggregator: TableWriter) -> None:

@@ -106,6 +106,24 @@ async def test_no_document_gets_internal(seed: int) -> None:
         for answer in (plain, fast):
             for error in answer.get("errors", ()):
                 assert error["extensions"]["code"] in set(Code) - {Code.INTERNAL}, (query, error)
-        assert plain == fast, query
+        check_alike(plain, fast, query)
         answered += plain["status"] == 200 and "errors" not in plain
     assert answered > 3  # not everything is refused
+
+
+def check_alike(plain: dict[str, Any], fast: dict[str, Any], query: str) -> None:
+    """Equal, but for the order of errors and for those beside an error that made the whole object null."""
+    assert {**plain, "errors": 0} == {**fast, "errors": 0}, query
+    errors = [answer.get("errors", []) for answer in (plain, fast)]
+    assert bool(errors[0]) == bool(errors[1]), query
+    for one, other in (errors, reversed(errors)):
+        for error in one:
+            assert error in other or _is_below_null(plain["data"], error["path"]), (query, error)
+
+
+def _is_below_null(data: Any, path: list[str | int]) -> bool:
+    for step in path[:-1]:
+        if data is None:
+            return True
+        data = data[step]
+    return data is None
