@@ -25,6 +25,26 @@ def forget_leases(admin: Admin) -> None:
         admin.hset(f"{PREFIX}fence", role, held.rsplit(b" ", 1)[0] + b" 1")
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+async def test_what_was_stored_by_other_rules_is_removed_with_the_right_to_write(
+    is_damaged: bool, admin: Admin, store: Store, table: TableStore
+) -> None:
+    first, second = ListWriter(store, table), ListWriter(store, table)
+    first.rules, second.rules = "", "spec.secret"
+    assert await first.acquire() == 0
+    await first.put_chunk("l1", 0, b"chunk")
+    await first.flip(list_head("l1", "10"))
+    await first.release()
+    if is_damaged:
+        admin.hset(f"{PREFIX}verified", "", b"\x80\x04pickle")
+    assert await second.acquire() == 0
+    assert await table.list_heads() == {}
+    assert admin.exists(f"{PREFIX}verified:l1:0") == (1 if is_damaged else 0)  # nobody can find it any more
+    await second.put_chunk("l2", 0, b"chunk")
+    await second.flip(list_head("l2", "20"))
+    assert list(await table.list_heads()) == [""]
+
+
 async def test_second_writer_waits_for_the_first(store: Store, table: TableStore, streamer: EventWriter) -> None:
     wait_s = await EventWriter(store, table).acquire()
     assert 0 < wait_s <= writing.LEASE_MS / 1000

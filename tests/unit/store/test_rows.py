@@ -12,7 +12,7 @@ from krm.errors import BadData, CorruptData, UnknownFormat
 from krm.objects.redact import Cleaner
 from krm.resources import DEPLOYMENTS, PODS, Column
 from krm.store import compression, envelope, rows
-from krm.store.compression import Compressor
+from krm.store.compression import Compressor, MissingDictionary
 from krm.store.envelope import Envelope
 from krm.store.rows import Codec, Row
 
@@ -53,6 +53,12 @@ def test_row_says_what_the_object_says() -> None:
     assert json.loads(codec.body(row.record)) == {"kind": "Pod", "apiVersion": "v1", **json.loads(sent)}
     assert plain(codec.decode(row.record)) == plain(row)
     assert codec.malformed == 0
+
+
+def test_claim_that_two_volumes_mount_is_named_once() -> None:
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": "data"}} for name in "ab"]
+    row = Codec(PODS).encode(json.dumps({"metadata": {"name": "p"}, "spec": {"volumes": volumes}}).encode())
+    assert list(row.columns[-1]) == ["data"]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +236,9 @@ def test_many_bodies_are_those_that_each_has() -> None:
     for some in (records, records[2:4], []):
         read = [reader.decode(record) for record in some]
         assert [bytes(each) for each in reader.bodies(read)] == [reader.body(record) for record in some]
+        assert reader.sizes(read) == [len(reader.body(record)) for record in some]
+    with pytest.raises(MissingDictionary):
+        Codec(PODS).sizes([Codec(PODS).decode(record) for record in records])
 
 
 @pytest.mark.parametrize(
