@@ -75,7 +75,7 @@ def changed(changes: list[tuple[tuple[Any, ...], Any, bool]]) -> dict[str, Any]:
             if isinstance(holder, dict) and is_left_out:
                 holder.pop(path[-1], None)
             elif isinstance(holder, dict) or (isinstance(holder, list) and path[-1] in range(len(holder))):
-                holder[path[-1]] = value
+                holder[path[-1]] = copy.deepcopy(value)  # a value at two places would be part of itself
     return pod
 
 
