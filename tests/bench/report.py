@@ -226,4 +226,5 @@ def plot(lines: Sequence[Line], path: Path) -> None:
 def write(lines: Sequence[Line]) -> None:
     """Page and plot, in place of those that are there."""
     PAGE.write_text(page(lines), encoding="utf-8")
-    plot(lines, PLOT)
+    if any(line.is_speedup for line in lines):
+        plot(lines, PLOT)
