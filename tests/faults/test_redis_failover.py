@@ -7,12 +7,14 @@ slot of the pods is moved as well. An API replica is asked all the time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from redis import crc
@@ -23,7 +25,7 @@ from tests import redis_forms
 from tests.chain import Chain, running
 from tests.looking import Looking, looking
 from tests.redis_forms import Cluster, Form, Node, Sentinels
-from tests.waiting import wait_until
+from tests.waiting import NotInTimeError, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -39,6 +41,10 @@ async def kill(form: Form, master: Node) -> None:
     master.kill()
 
 
+HAND_OVERS: Final = 5
+"""How often a hand-over is asked for."""
+
+
 async def freeze(form: Form, master: Node) -> None:
     master.freeze()
 
@@ -48,7 +54,12 @@ async def hand_over(form: Form, master: Node) -> None:
     if isinstance(form, Sentinels):
         await told(form.sentinels[0].ask, "SENTINEL", "FAILOVER", redis_forms.SERVICE)
         return
-    await told((await replica_of(form, master)).ask, "CLUSTER", "FAILOVER")
+    replica = await replica_of(form, master)
+    for _ in range(HAND_OVERS):
+        await told(replica.ask, "CLUSTER", "FAILOVER")
+        with contextlib.suppress(NotInTimeError):  # Redis gives a hand-over up after five seconds, and does not say so
+            await wait_until(functools.partial(asyncio.to_thread, replica.is_master), 6, "handed over")
+            return
 
 
 async def replica_of(form: Form, master: Node) -> Node:
