@@ -77,7 +77,8 @@ async def replica_of(form: Form, master: Node) -> Node:
     return await asyncio.to_thread(find)
 
 
-ENDS: list[Callable[[Form, Node], Awaitable[None]]] = [kill, freeze, hand_over]
+End = Callable[[Form, Node], Awaitable[None]]
+ENDS: list[End] = [kill, freeze, hand_over]
 
 
 async def answers(table: TableStore) -> bool:
@@ -99,6 +100,19 @@ async def goes_on(chain: Chain, reader: Looking, deadline_s: float = 40.0) -> fl
     return time.monotonic() - began
 
 
+async def lose(form: Form, master: Node, key: str, end: End, chain: Chain, reader: Looking) -> float:
+    """Let ``master`` end, and follow again later; how long after the take-over answers go on."""
+    await end(form, master)
+    await wait_until(functools.partial(asyncio.to_thread, form.failed_over, master, key), 60, "taken over")
+    took_s = await goes_on(chain, reader, 60)
+    if end is kill:
+        await told(master.start)
+    elif end is freeze:
+        master.thaw()
+    await wait_until(functools.partial(asyncio.to_thread, form.follows, master), 90, "follows")
+    return took_s
+
+
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
 async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Path) -> None:
     start = redis_forms.start_sentinels if kind == "sentinel" else redis_forms.start_cluster
@@ -111,15 +125,8 @@ async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Pa
             for number in range(ROUNDS):
                 end = ENDS[number % len(ENDS)] if number < len(ENDS) else rng.choice(ENDS)
                 master = await asyncio.to_thread(form.master_of, key)
-                await end(form, master)
-                await wait_until(functools.partial(asyncio.to_thread, form.failed_over, master, key), 60, "taken over")
-                took_s = await goes_on(chain, reader)
+                took_s = await lose(form, master, key, end, chain, reader)
                 print(f"{kind}: {end.__name__}, answers follow again {took_s:.1f} s after another server took over")
-                if end is kill:
-                    await told(master.start)
-                elif end is freeze:
-                    master.thaw()
-                await wait_until(functools.partial(asyncio.to_thread, form.follows, master), 90, "follows")
             if isinstance(form, Cluster):
                 await move_slot(form, key)
                 await goes_on(chain, reader)
@@ -153,14 +160,8 @@ async def test_rows_over_several_shards_outlive_fail_overs_and_an_emptied_master
                     )
                     continue
                 end = ENDS[number // 2] if number // 2 < len(ENDS) else rng.choice(ENDS)
-                await end(form, master)
-                await wait_until(functools.partial(asyncio.to_thread, form.failed_over, master, key), 60, "taken over")
-                print(f"{shards} shards: {end.__name__}, answers follow {await goes_on(chain, reader, 60):.1f} s on")
-                if end is kill:
-                    await told(master.start)
-                elif end is freeze:
-                    master.thaw()
-                await wait_until(functools.partial(asyncio.to_thread, form.follows, master), 90, "follows")
+                took_s = await lose(form, master, key, end, chain, reader)
+                print(f"{shards} shards: {end.__name__}, answers follow {took_s:.1f} s on")
             chain.simulation.set_churn(0)
             await wait_until(lambda: answers(chain.table()), 10, "connections are made anew")
             await chain.converged(60)

@@ -270,7 +270,8 @@ async def test_replica_loads_and_follows_while_steps_are_cut_in_two(store: Store
     place = kept.writer._shards.place
 
     async def late(run: str, before: int, after: int, operations: Sequence[Operation]) -> None:
-        await asyncio.sleep(0.002)  # the log tells of what no shard has yet
+        for _ in range(3):  # meanwhile the log tells of what no shard has yet
+            await table.now_ms()
         await place(run, before, after, operations)
 
     kept.writer._shards.place = late  # type: ignore[method-assign, assignment]

@@ -354,7 +354,6 @@ def test_wrong_types_end_as_with_the_official_client() -> None:
         assert type(ours.value) is type(theirs.value)
 
 
-@pytest.mark.skipif(not _IS_PYDANTIC, reason="the older releases' times have Python's own time zones")
 def test_times_that_were_read_do_not_break_the_end_of_the_interpreter() -> None:
     program = (
         'import krm_client; pod = krm_client.rehydrate(\'V1Pod\', b\'{"metadata": {"creationTimestamp":'
