@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -159,7 +160,7 @@ class Watch:
         if self._ended:
             raise StopIteration
         try:
-            event = self._loop.run(self._reader.next())
+            event = self._loop.run(self._reader.next)
         except concurrent.futures.CancelledError:
             raise StopIteration from None  # closed by another thread
         except BaseException:
@@ -195,12 +196,24 @@ class _LoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name="krm-watch", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]], timeout_s: float | None = None) -> T:
+        """What ``work`` gives. It is begun in the thread of the loop: whatever interrupts this one, it is awaited."""
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work()))
+            tasks[0].add_done_callback(functools.partial(_hand_over, done))
+
+        def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+
         try:
-            return future.result(timeout_s)
+            self._loop.call_soon_threadsafe(begin)
+            return done.result(timeout_s)
         except BaseException:
-            future.cancel()
+            self._loop.call_soon_threadsafe(cancel)
             raise
 
     def end(self) -> None:
@@ -209,12 +222,20 @@ class _LoopThread:
         is_outside = threading.current_thread() is not self._thread
         if is_outside and self._thread.is_alive():
             with contextlib.suppress(TimeoutError):
-                self.run(_cancel_others(), 2 * _CLOSE_S)
+                self.run(_cancel_others, 2 * _CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         if is_outside:
             self._thread.join(_CLOSE_S)
         if not self._thread.is_alive():
             self._loop.close()
+
+
+def _hand_over(done: concurrent.futures.Future[T], task: asyncio.Task[T]) -> None:
+    error = concurrent.futures.CancelledError() if task.cancelled() else task.exception()
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(task.result())
 
 
 async def _cancel_others() -> None:
@@ -238,7 +259,7 @@ async def _settle() -> None:
 
 def _end(loop: _LoopThread, reader: _Reader) -> None:
     try:
-        loop.run(reader.close(), 2 * _CLOSE_S)
+        loop.run(reader.close, 2 * _CLOSE_S)
     except TimeoutError:
         return
     finally:

@@ -351,7 +351,10 @@ class Ledger:
         return True
 
     def scope_head(self, scope: str) -> ScopeHead | None:
-        """Where ``scope`` stands; None until its first list is in the table."""
+        """Where ``scope`` stands; None until its first list is in the table.
+
+        Not to be asked between the slices of a list: the events that it has seen are in the table once all of it is.
+        """
         book = self.book(scope)
         if book.installed is None:
             return None

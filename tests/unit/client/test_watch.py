@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import gql
@@ -33,6 +36,7 @@ from krm_client import (
     KrmTlsError,
     KrmUsageError,
     subscriptions,
+    watches,
 )
 from krm_client.settings import ClientSettings
 from krm_client.watches import Watch
@@ -274,6 +278,33 @@ def test_closing_the_client_ends_its_watches(server: TellingServer, krm: KrmClie
     krm.close()
     assert server.gone.acquire(timeout=5)
     assert list(watch) == []
+
+
+def test_interrupted_anywhere_a_watch_leaves_nothing_behind(server: TellingServer, krm: KrmClient) -> None:
+    """Before each call in turn that taking an event makes, as a signal may come at any; warnings are errors here."""
+    where = (watches.__file__, asyncio.tasks.__file__, asyncio.base_events.__file__)
+    for number in range(100):
+        server.play(_three)
+        watch = krm.watch("pods")
+        next(watch)
+        calls = itertools.count()
+
+        def interrupt(frame: FrameType, event: str, _: object, at: int = number, calls: Any = calls) -> None:
+            if event == "call" and frame.f_code.co_filename in where and next(calls) == at:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            next(watch)
+            break
+        except KeyboardInterrupt:
+            gc.collect()
+        finally:
+            sys.setprofile(None)
+            watch.close()
+    assert 3 < number < 99
+    assert all(thread.name != "krm-watch" for thread in threading.enumerate())
 
 
 def test_closing_from_another_thread_ends_the_loop(server: TellingServer, krm: KrmClient) -> None:
