@@ -38,8 +38,8 @@ servers: dev
 test: servers ## all tests that CI runs
 	$(BIN)/python -m pytest $(SHARED) --dist loadfile -m "not bench and not faults" $(TESTS) $(ARGS)
 
-.PHONY: check format-check lint types imports unit coverage
-check: format-check lint types imports unit coverage ## format, lint, types, import contracts, unit tests, coverage of what decides
+.PHONY: check format-check lint types imports coverage
+check: format-check lint types imports coverage ## format, lint, types, import contracts, coverage of what decides by its own tests
 format-check: dev
 	$(BIN)/ruff format --check .
 lint: dev
@@ -48,10 +48,7 @@ types: dev
 	$(BIN)/mypy
 imports: dev
 	$(BIN)/lint-imports
-# Generated cases are fewer here: make test has them all. The unit tests of what decides are run by coverage.
-unit: dev
-	$(BIN)/python -m pytest -q $(SHARED) --dist loadfile -m "not bench and not faults" \
-		$(filter-out tests/unit/test_merge.py,$(wildcard tests/unit/test_*.py)) tests/unit/kube tests/unit/cli $(ARGS)
+# Generated cases are fewer here: make test has them all.
 # The coverage counts the tests of the store against a real Redis too: without one there is little to see of it.
 coverage: dev
 	KRM_TEST_CASES=$(or $(KRM_TEST_CASES),1000) $(BIN)/python -m pytest -q $(SHARED) -m "not bench and not faults" -k "not tls" \

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
 from playwright.async_api import Page, async_playwright
 
@@ -20,6 +21,12 @@ from tests.servers import RedisServer
 from tests.waiting import NotInTimeError, block_until, wait_until
 
 _GRACE_S: Final = 5.0
+
+# What hypothesis draws is the same in every run, so that a run tells of the change that it is for, and of no other.
+# Others are looked for by: make test ARGS=--hypothesis-profile=explore
+hypothesis.settings.register_profile("explore", derandomize=False)
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 # A shell that runs the tests as a job in the background has them, and all that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
