@@ -7,10 +7,8 @@ import contextlib
 import errno
 import gc
 import logging
-import os
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -19,7 +17,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from krm.api import app, metrics, processes
+from krm.api import app, folders, metrics, processes
 from krm.api.http import Protocol, Server, WebSocketProtocol
 from krm.api.live import Live
 from krm.auth.callers import ANYBODY, Callers
@@ -124,7 +122,7 @@ def run(settings: Settings, sock: socket.socket | None = None, admission: Admiss
     listening = sock or listen(settings)
     build.default()  # once, before the processes part
     try:
-        with _common_folder(settings) as folder:
+        with folders.common() if settings.workers > 1 else contextlib.nullcontext() as folder:
 
             def work(number: int) -> None:
                 if folder is not None:
@@ -134,17 +132,6 @@ def run(settings: Settings, sock: socket.socket | None = None, admission: Admiss
             processes.run(settings.workers, work, listening.close)
     finally:
         listening.close()
-
-
-@contextlib.contextmanager
-def _common_folder(settings: Settings) -> Iterator[Path | None]:
-    """Where several processes count together: in memory where the machine has a place for that."""
-    if settings.workers == 1:
-        yield None
-        return
-    memory = Path("/dev/shm")  # noqa: S108 - a folder of a random name in it
-    with tempfile.TemporaryDirectory(prefix="krm-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        yield Path(folder)
 
 
 def _serve_in_new_loop(

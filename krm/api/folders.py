@@ -1,0 +1,45 @@
+"""A folder that several processes of one API share while they run. Whoever begins clears away what killed ones left."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of a random name in it
+_PREFIX: Final = "krm-api-"
+_LOCK: Final = "lock"
+
+
+@contextlib.contextmanager
+def common(within: Path = MEMORY) -> Iterator[Path]:
+    """A new folder below ``within`` (else where temporary files go), gone at the end.
+
+    It is locked by this process and by those that are forked from it: one that nobody has locked is nobody's.
+    """
+    parent = within if os.access(within, os.W_OK) else Path(tempfile.gettempdir())
+    _clear(parent)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as folder:
+        lock = os.open(Path(folder) / _LOCK, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(lock)
+
+
+def _clear(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        # What is not ours cannot be opened; what has no lock yet is being made.
+        with contextlib.suppress(OSError):
+            lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
