@@ -26,6 +26,8 @@ class ListedRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     record: bytes
     newer: bytes = b""
     """Record of a newer state than the listed one: what was there when the object was read by itself."""
+    gone: bool = False
+    """Of a list that is told by what differs: the list before had this object, and this one does not."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

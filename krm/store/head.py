@@ -35,6 +35,8 @@ class ListHead(msgspec.Struct, frozen=True, kw_only=True):
     """Sum of the rows' digests modulo 2**64, as decimal digits."""
     since: str
     """Name of the list before, whose rows' records are not repeated here; empty when every record is here."""
+    base: str = ""
+    """Name of the list before, where the chunks hold only what differs from it; empty when every row is here."""
     sum: str = ""
     """Of all the others; set where it is stored."""
 

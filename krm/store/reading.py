@@ -131,12 +131,12 @@ class TableStore:
             if cursor == 0:
                 return
 
-    async def records_from(self, cursor: int) -> tuple[int, list[tuple[str, bytes]]]:
-        """One slice of ``records``, and where the next begins; 0 is the beginning, and the end."""
+    async def records_from(self, cursor: int, *, count: int = SLICE) -> tuple[int, list[tuple[str, bytes]]]:
+        """One slice of ``records`` (some ``count``), and where the next begins; 0 is the beginning, and the end."""
         shards = await self._shards_known()
         place, number = divmod(cursor, shards)
         with translated():
-            following, fields = await self._redis.hscan(self.shard(number).objects, place, count=SLICE)
+            following, fields = await self._redis.hscan(self.shard(number).objects, place, count=count)
         after = int(following) * shards + number if int(following) else (number + 1) % shards
         return after, [(uid.decode("utf-8", "replace"), record) for uid, record in fields.items()]
 

@@ -69,6 +69,14 @@ class Entry:
     record: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a list that was asked for must have, even where the list before had the same."""
+
+    rows: bool = False
+    records: bool = False
+
+
 class Writer(TableStore):
     """The part that all writers share: the fence, the heartbeat, asking for a list."""
 
@@ -137,9 +145,9 @@ class Writer(TableStore):
             await self._run(scripts.RELEASE, [self.keys.fence], [self.role, self._holder])
             self._holder = ""
 
-    async def ask_for_list(self, *, full: bool, reason: str) -> None:
-        """Ask the verifier for a list now; ``full``: with every object's record."""
-        fields = {"full": "1" if full else "0", "by": self.role, "reason": reason}
+    async def ask_for_list(self, *, full: bool, reason: str, rows: bool = False) -> None:
+        """Ask the verifier for a list now; ``full``: with every object's record, ``rows``: with every row at least."""
+        fields = {"full": "1" if full else "0", "rows": "1" if rows else "0", "by": self.role, "reason": reason}
         with translated():
             await self._redis.xadd(self.keys.requests, fields, maxlen=REQUESTS_MAX)
 
@@ -231,14 +239,15 @@ class ListWriter(Writer):
             newest = await self._redis.xrevrange(self.keys.requests, count=1)
         return newest[0][0].decode() if newest else "0-0"
 
-    async def requests(self, after: str, *, block_ms: int) -> tuple[str, bool, list[str]]:
-        """(newest id, whether a full list is asked for, who asks and why), of requests behind ``after``."""
+    async def requests(self, after: str, *, block_ms: int) -> tuple[str, Wanted, list[str]]:
+        """(newest id, what the list must have, who asks and why), of requests behind ``after``."""
         with translated():
             found = await self._redis.xread({self.keys.requests: after}, count=REQUESTS_MAX, block=block_ms)
         asked = entries(found, self.keys.requests)
         reasons = [f"{fields[b'by'].decode()}: {fields[b'reason'].decode()}" for _, fields in asked]
         full = any(fields[b"full"] == b"1" for _, fields in asked)
-        return (asked[-1][0].decode() if asked else after), full, reasons
+        rows = full or any(fields.get(b"rows") == b"1" for _, fields in asked)
+        return (asked[-1][0].decode() if asked else after), Wanted(rows=rows, records=full), reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +326,7 @@ class TableWriter(Writer):
         """(events behind ``cursor``, newest id of the stream ``lists``); waits at most ``block_ms`` for either."""
         with translated():
             found = await self._redis.xread(
-                {self.keys.events: cursor, self.keys.lists: lists}, count=count, block=block_ms
+                {self.keys.events: cursor, self.keys.lists: lists}, count=count, block=block_ms or None
             )
         installed = entries(found, self.keys.lists)
         return [_entry(*e) for e in entries(found, self.keys.events)], installed[-1][0].decode() if installed else lists

@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from sys import intern
 from typing import Final
 
 import msgspec
 
 from krm import errors
-from krm.merge import Event, Key, Prediction, State
+from krm.merge import Event, State
 from krm.resources import Resource
 from krm.settings import Settings
 from krm.store import chunks, rows
@@ -28,6 +26,7 @@ from krm.store.head import Head, ListHead, Missed, ScopeHead
 from krm.store.reading import TableStore
 from krm.store.writing import BATCH, UNREADABLE, Entry, Operation, TableWriter
 from krm.workers import drift, lists
+from krm.workers.installing import Install, Reading
 from krm.workers.ledger import Drift, DriftKind, Ledger, MissingRecord
 from krm.workers.runner import Worker
 
@@ -38,20 +37,12 @@ EVENTS_A_STEP: Final = BATCH // 2
 """Events whose changes fit in one step, so that the stored cursor is never behind the stored rows."""
 SLICE: Final = 2_000
 """Keys reconciled with a new list between two looks at the stream."""
+LOOKED_AT: Final = 50
+"""Stored rows that are held against the books between two looks at the stream: a millisecond, ..."""
+LOOKS: Final = 20
+"""... so many times with each list."""
 EXPLAIN_MS: Final = 10_000
 """How long an event that explains a difference may still be on its way; after that the stream has missed it."""
-
-
-@dataclass
-class _Install:
-    """A list that is being brought into the table, slice by slice."""
-
-    head: ListHead
-    keys: Sequence[Key]
-    records: dict[Key, bytes]
-    prediction: Prediction | None
-    ghosts: Sequence[Drift]
-    """Rows that no history explains: the list is of another history, and does not know them."""
 
 
 class Aggregator(Worker):
@@ -263,36 +254,52 @@ class Aggregator(Worker):
                 if is_first and self._head.state == "ready":
                     logger.info("the table is ready", extra={**self._names(), "rows": self._head.rows})
 
-    async def _prepare(self, head: ListHead) -> _Install | None:
+    async def _prepare(self, head: ListHead) -> Install | None:
         """Read a list and install it in the books; None where it lacks what the table does not have either."""
-        listed, records, newer, differing = await self._read(head)
+        if head.base and not self._ledger.is_base(head.scope, head.base, head.epoch):
+            await self._ask_rows(head)
+            return None
+        read = await self._read(head)
         if self._ledger.book(head.scope).epoch == head.epoch:
-            self._tell(head.scope, newer)
-        keys = self._ledger.touched(head.scope, listed, head.epoch, differing)
+            self._tell(head.scope, read.newer)
+        if head.base and not self._ledger.is_base(head.scope, head.base, head.epoch):
+            await self._ask_rows(head)  # so many events came meanwhile that they were folded into it
+            return None
+        keys = (
+            self._ledger.touched_since(head.scope, read.listed, read.differing)
+            if head.base
+            else self._ledger.touched(head.scope, read.listed, head.epoch, read.differing)
+        )
         for key in keys:
-            state = listed.get(key)
-            if state is None or key in records:
+            state = read.listed.get(key)
+            if state is None or key in read.records:
                 continue
             if self._ledger.lacks(head.scope, key, state, head.listed_at):
                 await self._ask_full(head, f"the record of {key[0]}/{key[1]} is missing")
                 return None
         book = self._ledger.book(head.scope)
         comparable = bool(book.merged.listed_at) and book.epoch == head.epoch
+        is_other_history = book.epoch != head.epoch
         ghosts = [
             Drift(DriftKind.GHOST, key, state.uid, state.version)
-            for key, state in book.published.items()
-            if key not in listed and book.epoch != head.epoch
+            for key, state in (book.published.items() if is_other_history else ())
+            if key not in read.listed
         ]
-        is_other_history = book.epoch != head.epoch
         prediction = self._ledger.install(
-            head.scope, listed, head.listed_at, head.epoch, patience_until_ms=self.now_ms() + EXPLAIN_MS
+            head.scope,
+            read.listed,
+            head.listed_at,
+            head.epoch,
+            patience_until_ms=self.now_ms() + EXPLAIN_MS,
+            listing=head.listing,
+            listed_digest=read.digest,
         )
         if prediction is None:
             return None
         if is_other_history:
             # Its events were passed over until now.
             self._cursor = "0-0"
-        return _Install(head, keys, records, prediction if comparable else None, ghosts)
+        return Install(head, keys, read.records, prediction if comparable else None, ghosts)
 
     def _tell(self, scope: str, newer: Iterable[bytes]) -> None:
         """Take in objects that were read by themselves, behind the list."""
@@ -301,38 +308,24 @@ class Aggregator(Worker):
             event = Event(row.uid, row.version, deleted=False)
             self._operations.extend(self._ledger.told(scope, row.key, event, record))
 
-    async def _read(self, head: ListHead) -> tuple[dict[Key, State], dict[Key, bytes], list[bytes], list[Key]]:
-        """States, records and newer records of a list's chunks, and the keys of which the table had another state.
+    async def _read(self, head: ListHead) -> Reading:
+        """What is in a list's chunks. Between them the stream goes on.
 
-        Between two chunks the stream goes on. Raises ``CorruptData`` where the chunks are not that list.
+        Raises ``CorruptData`` where they are not that list.
         """
-        listed: dict[Key, State] = {}
-        records: dict[Key, bytes] = {}
-        newer: list[bytes] = []
-        differing: list[Key] = []
-        total = 0
-        published = self._ledger.book(head.scope).published
+        book = self._ledger.book(head.scope)
+        read = Reading(book.merged.listed, book.listed_digest, is_partial=True) if head.base else Reading()
         for number in range(head.chunks):
             if number:
                 await self._keep_up()
-            for row in await self._unpacked(await self._table.chunk(head.listing, number)):
-                key, state = (intern(row.namespace), row.name), published.get((row.namespace, row.name))
-                if state is None or state.version != row.version or state.uid != row.uid:
-                    differing.append(key)
-                    state = State(row.uid, row.version)
-                listed[key] = state  # the table's own where it is the same: one in memory for both
-                total += rows.digest(row.uid, row.version)
-                if row.record:
-                    records[key] = row.record
-                if row.newer:
-                    newer.append(row.newer)
-        if str(total % rows.DIGEST_MODULUS) != head.digest or len(listed) != head.rows:
+            read.take(await self._unpacked(await self._table.chunk(head.listing, number)), book.published)
+        if str(read.digest) != head.digest or len(read.listed) != head.rows:
             raise errors.CorruptData("the chunks of a list are not the list that its header describes")
-        return listed, records, newer, differing
+        return read
 
     async def _keep_up(self) -> None:
         """Take in what the stream has told meanwhile: nobody waits for a list to be read."""
-        entries, _ = await self._follow("$", block_ms=1)
+        entries, _ = await self._follow("$", block_ms=0)
         for start in range(0, len(entries), EVENTS_A_STEP):
             self._see(entries[start : start + EVENTS_A_STEP])
             await self._flush()
@@ -351,7 +344,15 @@ class Aggregator(Worker):
             logger.info("needs a full list", extra={**self._names(), "scope": head.scope, "reason": reason})
             await self.writer.ask_for_list(full=True, reason=reason[:200])
 
-    async def _bring_in(self, install: _Install) -> None:
+    async def _ask_rows(self, head: ListHead) -> None:
+        """It is told by what differs from a list that the books do not have: after a start, or a fold."""
+        if self._asked_about != head.listing:
+            self._asked_about = head.listing
+            reason = "the list that it is held against is not in memory"
+            logger.info("needs a list of all rows", extra={**self._names(), "scope": head.scope, "reason": reason})
+            await self.writer.ask_for_list(full=False, rows=True, reason=reason)
+
+    async def _bring_in(self, install: Install) -> None:
         """Bring the rows to the list, with a look at the stream between slices; only then the head says so."""
         head = install.head
         book = self._ledger.book(head.scope)
@@ -365,7 +366,7 @@ class Aggregator(Worker):
             self._operations.extend(_put(o) if self._head.state == "building" else o for o in made)
             # The head stays: events that this list has seen are in the table only once all of it is.
             await self._flush(settled=False)
-            entries, _ = await self._follow("$", block_ms=1)
+            entries, _ = await self._follow("$", block_ms=0)
             self._see(entries)
         previous = book.installed.verified_at_ms if book.installed else None
         book.installed = ScopeHead(
@@ -385,15 +386,18 @@ class Aggregator(Worker):
         self._report(install.ghosts, previous)
 
     async def _look_over(self) -> None:
-        """Hold the next slice of the stored rows against the books: damage that no step touches would stay."""
-        await self._publish()
+        """Hold the next of the stored rows against the books: damage that no step touches would stay."""
         self._codec.forget_unshared(self._head.rows)
-        self._looked_up_to, part = await self._table.records_from(self._looked_up_to)
-        for _, record in part:
-            row = self._codec.decode(record)
-            published = self._ledger.book(self._scope_of(row.namespace)).published.get(row.key)
-            if published != State(row.uid, row.version):
-                raise errors.CorruptData("a stored row is not the one that was written")
+        for _ in range(LOOKS):
+            await self._keep_up()
+            self._looked_up_to, part = await self._table.records_from(self._looked_up_to, count=LOOKED_AT)
+            for _, record in part:
+                row = self._codec.decode(record)
+                published = self._ledger.book(self._scope_of(row.namespace)).published.get(row.key)
+                if published != State(row.uid, row.version):
+                    raise errors.CorruptData("a stored row is not the one that was written")
+            if self._looked_up_to == 0:
+                break
 
     # Drift
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -32,6 +33,8 @@ from krm.workers.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
+VERIFIER_NICE: Final = 10
+"""A list may take as long as it takes: where processors are short, it is not what events and answers wait for."""
 ALIVE_S: Final = 5.0
 """From one touch of the file for the liveness probe to the next."""
 
@@ -52,6 +55,8 @@ def main(
     # Books live long: what is here now is never looked at again, and full collections of the rest become rare.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    if role == "verifier":
+        os.nice(VERIFIER_NICE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context, alive_file=alive_file))
 

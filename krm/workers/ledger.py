@@ -116,6 +116,12 @@ class Book:
     """Rows of another history: the same uid and version may mean another object there."""
     complete: tuple[str, str] = ("", "")
     """Epoch and version up to which everything was in the table when list and stream met last."""
+    listing: str = ""
+    """Name of the list that ``merged.listed`` is, row by row; empty where it is none, ..."""
+    listed_digest: int = 0
+    """... and the digest of its rows."""
+    left_out: set[Key] = field(default_factory=set)
+    """Keys that are not in the table because another row has their uid."""
     stands_in: bool = False
     """Whether ``merged.listed`` is not a list but the rows that were stored."""
     moved_ms: int = 0
@@ -180,6 +186,7 @@ class Ledger:
             book.fold_to = book.merged.window_end
         if book.unspent >= self._events_max and book.merged.listed_at:
             book.unspent, book.fold_to = book.merged.fold(book.fold_to), book.merged.window_end
+            book.listing = ""
         return counts
 
     def event(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
@@ -232,6 +239,20 @@ class Ledger:
             return [*gone, *listed]
         return list(dict.fromkeys([*gone, *differing, *book.merged.events]))
 
+    def is_base(self, scope: str, listing: str, epoch: str) -> bool:
+        """Whether another list may be told as what differs from ``listing``."""
+        book = self.book(scope)
+        return bool(listing) and book.listing == listing and book.epoch == epoch and not book.foreign
+
+    def touched_since(self, scope: str, listed: Mapping[Key, State], differing: Iterable[Key]) -> list[Key]:
+        """As ``touched``, of a list of which ``differing`` are the keys that are not as in the list before.
+
+        Of all others the table has what that list said, or what events made of it.
+        """
+        book = self.book(scope)
+        keys = dict.fromkeys([*differing, *book.merged.events, *book.early, *book.left_out])
+        return sorted(keys, key=listed.__contains__)
+
     def install(
         self,
         scope: str,
@@ -240,8 +261,13 @@ class Ledger:
         epoch: str,
         *,
         patience_until_ms: int = 0,
+        listing: str = "",
+        listed_digest: int = 0,
     ) -> Prediction | None:
-        """Install a list. Gives what was predicted of it (for ``reconcile``), None where it is refused as older."""
+        """Install a list. Gives what was predicted of it (for ``reconcile``), None where it is refused as older.
+
+        By its name, ``listing``, the next one may tell what differs from it.
+        """
         book = self.book(scope)
         if book.epoch != epoch:
             # Another history: nothing of the old one may decide about the new one (its versions mean other things).
@@ -250,6 +276,7 @@ class Ledger:
             book.epoch = epoch
             book.foreign = set(book.published)
             book.audits, book.early, book.stands_in, book.unspent = [], {}, False, 0
+            book.listing, book.listed_digest = listing, listed_digest
             return Prediction({}, {})
         since = book.merged.listed_at
         prediction = book.merged.install(listed, listed_at)
@@ -264,6 +291,7 @@ class Ledger:
                 audit.look_at(key)
             book.audits.append(audit)
         if prediction is not None:
+            book.listing, book.listed_digest = listing, listed_digest
             book.stands_in = False
             book.unspent = sum(len(seen) for seen in book.merged.events.values())
         return prediction
@@ -320,7 +348,9 @@ class Ledger:
         gone: bytes = b"",
     ) -> Iterator[Operation]:
         before = book.published.get(key)
+        book.left_out.discard(key)
         if state is not None and self._is_doubled(key, state.uid):
+            book.left_out.add(key)
             state = None
         if state == before and key not in book.foreign:
             return

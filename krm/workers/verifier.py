@@ -24,7 +24,7 @@ from krm.settings import Settings
 from krm.store import compression
 from krm.store.head import ListHead
 from krm.store.reading import TableStore
-from krm.store.writing import ListWriter
+from krm.store.writing import ListWriter, Wanted
 from krm.workers import identity, lists
 from krm.workers.bodies import Bodies, TooManyError
 from krm.workers.runner import Worker
@@ -72,50 +72,50 @@ class Verifier(Worker):
         self.say(interval_s=self._settings.verify_interval_s)
         await lists.learn_dictionaries(self._codec, self._table)
         cursor = await self.writer.last_request()
-        full = False
+        wanted = Wanted()
         while True:
             started = time.monotonic()
             await self.writer.restore_dictionaries(self._codec.compressor)
             for scope in lists.scopes(self._settings, self.resource):
-                await self._verify(scope, full=full)
+                await self._verify(scope, wanted)
             self.say(state="running", reason=None)
             left_s = self._settings.verify_interval_s - (time.monotonic() - started)
-            cursor, full = await self._wait(cursor, left_s)
+            cursor, wanted = await self._wait(cursor, left_s)
 
-    async def _wait(self, cursor: str, seconds: float) -> tuple[str, bool]:
-        """Until the next list is due or asked for; (cursor of the requests, whether it must be full)."""
+    async def _wait(self, cursor: str, seconds: float) -> tuple[str, Wanted]:
+        """Until the next list is due or asked for; (cursor of the requests, what it must have)."""
         deadline = time.monotonic() + seconds
         while (left_s := deadline - time.monotonic()) > 0:
             block_ms = max(1, min(1_000, int(left_s * 1000)))
-            cursor, full, reasons = await self.writer.requests(cursor, block_ms=block_ms)
+            cursor, wanted, reasons = await self.writer.requests(cursor, block_ms=block_ms)
             if reasons:
                 logger.info("a list is asked for", extra={**self._names(), "reason": "; ".join(reasons)})
-                return cursor, full
-        return cursor, False
+                return cursor, wanted
+        return cursor, Wanted()
 
-    async def _verify(self, scope: str, *, full: bool) -> None:
+    async def _verify(self, scope: str, wanted: Wanted) -> None:
         """Read and install one list; once more where it is hard to believe, or where history went back."""
         heads = await self._heads()
         before = heads.get(scope)
         epoch = await self._epoch(newest_history(heads.values()))
         same_history = before is not None and before.epoch == epoch
-        known = await self._installed(scope, before) if same_history and not full else Known()
-        head, taken = await self._read(scope, epoch, before, known)
+        known = await self._installed(scope, before) if same_history and not wanted.records else Known()
+        head, taken = await self._read(scope, epoch, known, rows=wanted.rows)
         if before is not None and same_history and _implausible(before.rows, head.rows):
             logger.warning(
                 "the list lost most of its rows; reads it once more before believing it",
                 extra={**self._names(), "scope": scope, "rows": head.rows, "rows_before": before.rows},
             )
-            head, taken = await self._read(scope, epoch, before, known)
+            head, taken = await self._read(scope, epoch, known, rows=wanted.rows)
         if before is not None and same_history and self._rewound(head, before):
             epoch = _next_generation(epoch)
             logger.warning(
                 "history went back: begins another epoch",
                 extra={**self._names(), "scope": scope, "version": head.listed_at, "before": before.listed_at},
             )
-            head, taken = await self._read(scope, epoch, before, Known())
+            head, taken = await self._read(scope, epoch, Known())
         await self.writer.flip(head)
-        self._known[scope] = Known(head.listing, taken.versions, int(head.digest))
+        self._known[scope] = taken
         logger.debug("installed a list", extra={**self._names(), "rows": head.rows, "version": head.listed_at})
 
     def _rewound(self, head: ListHead, before: ListHead) -> bool:
@@ -150,32 +150,38 @@ class Verifier(Worker):
             return f"{uid}/{int(generation) + 1}"
         return f"{known_uid or uid}/{generation}"
 
-    async def _read(self, scope: str, epoch: str, before: ListHead | None, known: Known) -> tuple[ListHead, Taking]:
-        """Read a whole list into chunks, of metadata where that may do. The stream's position is read first."""
-        if known.versions and time.monotonic() >= self._whole_until:
+    async def _read(self, scope: str, epoch: str, known: Known, *, rows: bool = False) -> tuple[ListHead, Known]:
+        """Read a whole list into chunks, of metadata where that may do. The stream's position is read first.
+
+        ``rows``: they are to hold every row, not only those that differ from the list before.
+        """
+        differs = bool(known.rows) and not rows
+        if known.rows and time.monotonic() >= self._whole_until:
             try:
-                return await self._read_once(scope, epoch, before, known, self._take_metadata)
+                return await self._read_once(scope, epoch, known, self._take_metadata, differs=differs)
             except TooManyError as error:
                 logger.info("lists whole objects", extra={**self._names(), "scope": scope, "reason": str(error)})
             except (errors.BadData, errors.Forbidden, _NotOfferedError) as error:
                 self._whole_until = time.monotonic() + WHOLE_S
                 self._log(logging.WARNING, "cannot verify by metadata; lists whole objects", str(error))
-        return await self._read_once(scope, epoch, before, known, self._take_whole)
+        return await self._read_once(scope, epoch, known, self._take_whole, differs=differs)
 
     async def _read_once(
         self,
         scope: str,
         epoch: str,
-        before: ListHead | None,
         known: Known,
         take: Callable[[Taking, str, str], Awaitable[str]],
-    ) -> tuple[ListHead, Taking]:
+        *,
+        differs: bool,
+    ) -> tuple[ListHead, Known]:
         position = (await self.writer.positions()).get(scope)
         self._stream_end = position.end if position and position.epoch == epoch else ""
         started_ms, started = await self._table.now_ms(), time.monotonic()
-        taken = Taking(self.writer, self._codec, known)
-        version = await take(taken, scope, epoch)
-        await taken.finish()
+        taking = Taking(self.writer, self._codec, known, differs=differs)
+        version = await take(taking, scope, epoch)
+        await taking.finish()
+        taken = taking.result()
         if not is_valid(version):  # nothing could be compared with it
             raise errors.BadData(f"the list of {self.resource.plural} has no resourceVersion that can be compared")
         self._count()
@@ -186,10 +192,11 @@ class Verifier(Worker):
             listed_at=version,
             started_ms=started_ms,
             took_s=round(time.monotonic() - started, 3),
-            rows=len(taken.versions),
-            chunks=taken.chunks,
+            rows=len(taken.rows),
+            chunks=taking.chunks,
             digest=str(taken.digest),
-            since=before.listing if before and known.versions else "",
+            since=known.name if known.rows else "",
+            base=known.name if differs else "",
         )
         return head, taken
 
@@ -239,7 +246,7 @@ class Verifier(Worker):
             if error.status == NOT_ACCEPTABLE:
                 raise _NotOfferedError(str(error)) from error
             raise
-        listed = len(taken.versions) + len(taken.lacking)
+        listed = taken.rows + len(taken.lacking)
         await taken.complete(await self._bodies.found(scope, epoch, version, taken.lacking, rows=listed))
         return version
 

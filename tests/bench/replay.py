@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+import uvloop
+
 from krm import resources, simulator
 from krm.resources import Resource
 
@@ -65,6 +67,16 @@ class Kind:
     history: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     """(version, number of the object) of the changes."""
     watchers: set[Connection] = field(default_factory=set)
+    pages: dict[bool, dict[int, tuple[int, bytes]]] = field(default_factory=lambda: {False: {}, True: {}})
+    """By whether it is metadata alone: number -> version and JSON as they were listed last."""
+
+    def listed(self, number: int, version: int, *, metadata_only: bool) -> bytes:
+        """The JSON of an object in a list; the same bytes again where it is the same."""
+        kept = self.pages[metadata_only]
+        found = kept.get(number)
+        if found is None or found[0] != version:
+            found = kept[number] = version, self.object(number, version, metadata_only=metadata_only)
+        return found[1]
 
     def object(self, number: int, version: int, *, metadata_only: bool = False) -> bytes:
         """The JSON of an object."""
@@ -165,7 +177,7 @@ class Server:
         shape = ("PartialObjectMetadataList", "meta.k8s.io/v1")
         kind_name, api = shape if metadata_only else (f"{found.resource.kind}List", found.resource.api_version)
         head = json.dumps({"kind": kind_name, "apiVersion": api, "metadata": metadata}).encode()[:-1]
-        items = [found.object(n, versions[n], metadata_only=metadata_only) for n in range(start, end)]
+        items = [found.listed(n, versions[n], metadata_only=metadata_only) for n in range(start, end)]
         return b"".join((head, b',"items":[', b",".join(items), b"]}\n"))
 
     async def play(self, *, rate: float, seconds: float, samples_per_s: float, plurals: list[str]) -> None:
@@ -359,4 +371,5 @@ def running(folder: Path, *, pods: int) -> Iterator[Replay]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # asyncio's own moves what waits to be sent
+        runner.run(serve(int(sys.argv[1]), Path(sys.argv[2])))

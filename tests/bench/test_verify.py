@@ -41,15 +41,19 @@ def official_s(kubeconfig: Path) -> float:
     return (time.process_time() - start) / found
 
 
+def listings(head: Head | None) -> list[str]:
+    """Names of the lists that the table stands for."""
+    return [scope.listing for scope in head.scopes] if head is not None else []
+
+
 async def verified(table: TableStore) -> Head:
     """Ask for a list, and wait until the table stands for it."""
-    before = await table.head()
+    before = listings(await table.head())
     await EventWriter(table.store, table).ask_for_list(full=False, reason="measuring")
 
     async def installed() -> Head | None:
         head = await table.head()
-        is_new = head is not None and head.state == "ready" and (before is None or head.scopes != before.scopes)
-        return head if is_new else None
+        return head if head is not None and head.state == "ready" and listings(head) != before else None
 
     found: Head | None = await wait_until(installed, DEADLINE_S)
     assert found is not None

@@ -7,7 +7,7 @@ import pytest
 from krm.errors import CorruptData, OutOfStep
 from krm.store import writing
 from krm.store.reading import TableStore
-from krm.store.writing import ListWriter, TableWriter
+from krm.store.writing import ListWriter, TableWriter, Wanted
 from tests.integration.store.samples import PREFIX, Admin, list_head
 
 
@@ -100,13 +100,15 @@ async def test_chunk_that_is_gone_is_corrupt_data(table: TableStore) -> None:
 
 async def test_requests_for_lists(verifier: ListWriter, aggregator: TableWriter) -> None:
     assert await verifier.last_request() == "0-0"
-    assert await verifier.requests("0-0", block_ms=1) == ("0-0", False, [])
+    assert await verifier.requests("0-0", block_ms=1) == ("0-0", Wanted(), [])
     await aggregator.ask_for_list(full=False, reason="one")
     await aggregator.ask_for_list(full=True, reason="two")
-    cursor, full, reasons = await verifier.requests("0-0", block_ms=1)
-    assert (full, reasons) == (True, ["aggregator: one", "aggregator: two"])
+    cursor, wanted, reasons = await verifier.requests("0-0", block_ms=1)
+    assert (wanted, reasons) == (Wanted(rows=True, records=True), ["aggregator: one", "aggregator: two"])
     assert cursor == await verifier.last_request()
-    assert await verifier.requests(cursor, block_ms=1) == (cursor, False, [])
+    assert await verifier.requests(cursor, block_ms=1) == (cursor, Wanted(), [])
+    await aggregator.ask_for_list(full=False, rows=True, reason="three")
+    assert (await verifier.requests(cursor, block_ms=1))[1] == Wanted(rows=True)
 
 
 async def test_dictionaries_are_kept_by_id_and_one_is_current(table: TableStore, verifier: ListWriter) -> None:

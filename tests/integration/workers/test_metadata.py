@@ -16,7 +16,7 @@ from krm.simulator import FaultKind, status
 from krm.simulator.encoding import Shape
 from krm.simulator.tables import shape
 from krm.store.chunks import ListedRow
-from krm.store.head import Head
+from krm.store.head import Head, ListHead
 from krm.workers import bodies
 from tests.chain import Chain, running
 from tests.waiting import wait_until
@@ -81,6 +81,53 @@ async def test_lists_after_the_first_bring_no_bodies(redis_url: str, tmp_path: P
         assert (given(chain, "list") - before) / (asked(chain, "list") - lists) < 0.7 * first
         assert asked(chain, "get") == 0
         assert missed(head) == (0, 0, 0, 0)
+
+
+async def listed(chain: Chain, wanted: Callable[[ListHead], bool]) -> ListHead:
+    """The installed list, once it is a wanted one and the table stands for it."""
+
+    async def found() -> ListHead | None:
+        listing = (await chain.table().list_heads()).get("")
+        head = await chain.table().head()
+        stands = head is not None and listing is not None and listing.listing in [one.listing for one in head.scopes]
+        return listing if stands and listing is not None and wanted(listing) else None
+
+    head = await wait_until(found, DEADLINE_S)
+    assert head is not None
+    return head
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("mode", ["metadata", "full"])
+async def test_lists_tell_what_differs_from_the_one_before(redis_url: str, tmp_path: Path, mode: str) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S, verify_mode=mode) as chain:
+        await chain.converged(DEADLINE_S)
+        same = await listed(chain, lambda head: bool(head.base))
+        assert (same.chunks, same.rows) == (0, len(chain.truth()))
+        keys = list(chain.truth())
+        touch(chain, keys[0], "told")
+        chain.simulation.store.delete(chain.simulation.store.kind_named("pods"), *keys[1])
+        version = str(chain.simulation.store.rv)
+        other = await listed(chain, lambda head: head.listed_at == version and head.chunks > 0)
+        assert (other.chunks, other.rows) == (1, len(keys) - 1)
+        await chain.converged(DEADLINE_S)
+        assert missed(await verified_anew(chain)) == (0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_an_aggregator_that_began_anew_is_told_all_rows_but_no_bodies(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged(DEADLINE_S)
+        await listed(chain, lambda head: bool(head.base))
+        whole = given(chain, "list") / asked(chain, "list")
+        await chain.stop("aggregator")
+        await chain.start("aggregator")
+        lists, before = asked(chain, "list"), given(chain, "list")
+        anew = await listed(chain, lambda head: not head.base)
+        assert (anew.chunks, anew.since) != (0, "")
+        await listed(chain, lambda head: bool(head.base))
+        assert (given(chain, "list") - before) / (asked(chain, "list") - lists) < whole
+        assert missed(await verified_anew(chain)) == (0, 0, 0, 0)
 
 
 @pytest.mark.usefixtures("patient")

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from krm import merge
 from krm.merge import Event, Key, State
 from krm.objects.versions import newer
+from krm.store.chunks import ListedRow
 from krm.store.head import ScopeHead
 from krm.store.rows import DIGEST_MODULUS, digest
 from krm.store.writing import Operation
+from krm.workers.installing import Reading
 from krm.workers.ledger import AUDITS_MAX, Drift, DriftKind, Ledger, MissingRecord
 from tests.unit.histories import KEYS, Shown, Truth, generate
 
@@ -77,6 +79,8 @@ class Aggregation:
     slicing: Iterator[list[Operation]] = field(default_factory=lambda: iter(()))
     read_before: deque[dict[Key, State]] = field(default_factory=lambda: deque(maxlen=3))
     """The table as the last events found it: while they came, a list may have been read."""
+    partial: int = 0
+    """Lists that were told by what differs from the one before."""
 
     def event(self, key: Key, event: Event) -> None:
         self.read_before.append(dict(self.ledger.book(SCOPE).published))
@@ -84,21 +88,56 @@ class Aggregation:
         self.table.apply(self.ledger.event(SCOPE, key, event, record_of(event.uid, event.version)))
         self.taken = len(self.log)
 
-    def take(self, listed: Mapping[Key, State], at: str, slice_size: int, *, full: bool) -> None:
+    def take(self, listed: Mapping[Key, State], at: str, slice_size: int, *, full: bool, partial: bool = False) -> None:
+        """Install a list; where it may be told by what differs from the one before, ``partial`` says that it is."""
         self.finish()
+        if partial and self._take_partial(listed, at, slice_size):
+            return
         known = {} if full else dict(self.ledger.book(SCOPE).published)
         records = {k: record_of(*s) for k, s in listed.items() if known.get(k) != s}
         if any(k not in records and self.ledger.lacks(SCOPE, k, s, at) for k, s in listed.items()):
             records = {k: record_of(*s) for k, s in listed.items()}
-        book = self.ledger.book(SCOPE)
-        first = not book.merged.listed_at
-        table = self.read_before[0] if self.read_before else book.published
+        table = self.read_before[0] if self.read_before else self.ledger.book(SCOPE).published
         differing = [key for key, state in listed.items() if table.get(key) != state]
-        keys = self.ledger.touched(SCOPE, listed, EPOCH, differing)
+        self._install(listed, at, slice_size, self.ledger.touched(SCOPE, listed, EPOCH, differing), records)
+
+    def _take_partial(self, listed: Mapping[Key, State], at: str, slice_size: int) -> bool:
+        """As verifier and aggregator do: of what is as in the list before nothing is said."""
+        book = self.ledger.book(SCOPE)
+        if not self.ledger.is_base(SCOPE, book.listing, EPOCH):
+            return False
+        before = book.merged.listed
+        changed = {key: state for key, state in listed.items() if before.get(key) != state}
+        found = [ListedRow(*key, *state, record_of(*state)) for key, state in changed.items()]
+        kept = {state.uid for state in listed.values()}
+        found += [ListedRow(*k, *s, b"", gone=True) for k, s in before.items() if s.uid not in kept]
+        reading = Reading(before, book.listed_digest, is_partial=True)
+        table = self.read_before[0] if self.read_before else book.published
+        for one in found:
+            reading.take([one], table)
+        assert reading.listed == listed
+        assert reading.digest == sum(digest(*state) for state in listed.values()) % DIGEST_MODULUS
+        keys = self.ledger.touched_since(SCOPE, reading.listed, reading.differing)
+        if any(
+            key in listed and key not in reading.records and self.ledger.lacks(SCOPE, key, listed[key], at)
+            for key in keys
+        ):
+            return False
+        self.partial += 1
+        self._install(reading.listed, at, slice_size, keys, reading.records)
+        return True
+
+    def _install(
+        self, listed: Mapping[Key, State], at: str, size: int, keys: list[Key], records: Mapping[Key, bytes]
+    ) -> None:
+        first = not self.ledger.book(SCOPE).merged.listed_at
+        total = sum(digest(*state) for state in listed.values()) % DIGEST_MODULUS
         # Never "too late": only the stream ends the wait.
-        prediction = self.ledger.install(SCOPE, listed, at, EPOCH, patience_until_ms=NOW_MS + 1)
+        prediction = self.ledger.install(
+            SCOPE, listed, at, EPOCH, patience_until_ms=NOW_MS + 1, listing=f"list {at}", listed_digest=total
+        )
         if prediction is not None:
-            self.slicing = self._slices(keys, records, None if first else prediction, slice_size, at)
+            self.slicing = self._slices(keys, records, None if first else prediction, size, at)
 
     def _slices(
         self,
@@ -173,7 +212,8 @@ def play(shown: list[Shown], rng: random.Random, *, restarts: float, first_list_
             aggregation.event(*one.event)
         else:
             assert one.listed is not None
-            aggregation.take(one.listed, one.listed_at, rng.randint(1, 3), full=rng.random() < 0.3)
+            size, full, partial = rng.randint(1, 3), rng.random() < 0.3, rng.random() < 0.6
+            aggregation.take(one.listed, one.listed_at, size, full=full, partial=partial)
         while rng.random() < 0.4:
             aggregation.step()
         if rng.random() < restarts:
@@ -296,7 +336,7 @@ def test_each_silent_loss_is_reported_exactly_once_and_nothing_else_is(loss: flo
                 played.event(*one.event)
             else:
                 assert one.listed is not None
-                played.take(one.listed, one.listed_at, rng.randint(1, 3), full=True)
+                played.take(one.listed, one.listed_at, rng.randint(1, 3), full=True, partial=rng.random() < 0.5)
             while rng.random() < 0.4:
                 played.step()
         played.finish()
@@ -589,3 +629,51 @@ def test_keys_that_nothing_told_of_are_not_looked_at() -> None:
     assert set(ledger.touched(SCOPE, rows, EPOCH, [("n", "3")])) == {("n", "1"), ("n", "3"), ("n", "9")}
     assert set(ledger.touched(SCOPE, {}, EPOCH, [])) == {*rows, ("n", "9")}
     assert set(ledger.touched(SCOPE, rows, "another", [])) == {*rows, ("n", "9")}
+
+
+# Lists that are told by what differs.
+
+
+def based(ledger: Ledger, rows: Mapping[Key, State], at: str) -> list[Operation]:
+    """Install a list by which the next one may tell what differs."""
+    records = {key: record_of(*state) for key, state in rows.items()}
+    touched = ledger.touched(SCOPE, rows, EPOCH)
+    total = sum(digest(*state) for state in rows.values()) % DIGEST_MODULUS
+    prediction = ledger.install(SCOPE, rows, at, EPOCH, listing=at, listed_digest=total)
+    return ledger.reconcile(SCOPE, iter(touched), records, prediction, 1_000)
+
+
+def test_object_that_was_left_out_for_its_uid_is_looked_at_again_though_no_list_names_it() -> None:
+    ledger = ready()
+    based(ledger, {X: State("u", "5")}, "10")
+    both = {X: State("u", "5"), Y: State("u", "6")}
+    assert based(ledger, both, "20") == []  # no server gives one uid twice
+    assert ledger.book(SCOPE).published == {X: State("u", "5")}
+    left = {Y: State("u", "6")}
+    keys = ledger.touched_since(SCOPE, left, [X])
+    assert keys == [X, Y]  # what has gone comes first: its uid may be another's
+    prediction = ledger.install(SCOPE, left, "30", EPOCH)
+    ledger.reconcile(SCOPE, iter(keys), {Y: b"u@6"}, prediction, 1_000)
+    assert ledger.book(SCOPE).published == left
+    assert ledger.touched_since(SCOPE, left, []) == []
+
+
+def test_list_is_a_base_as_long_as_the_books_hold_it_row_by_row() -> None:
+    ledger = Ledger(events_max=4)
+    ledger.book(SCOPE).epoch = EPOCH
+    assert not ledger.is_base(SCOPE, "", EPOCH)
+    based(ledger, {X: State("u", "5")}, "10")
+    assert ledger.is_base(SCOPE, "10", EPOCH)
+    assert not ledger.is_base(SCOPE, "9", EPOCH)
+    assert not ledger.is_base(SCOPE, "10", "uid/1")
+    for version in range(11, 16):
+        took(ledger, X, "u", str(version))
+    assert ledger.book(SCOPE).merged.folded_to
+    assert not ledger.is_base(SCOPE, "10", EPOCH)  # events are folded into it
+
+
+def test_rows_that_stand_in_for_a_list_are_no_base() -> None:
+    ledger = Ledger()
+    ledger.load(SCOPE, X, State("u", "5"))
+    ledger.take_over(msgspec.structs.replace(installed("10"), listing="l"))
+    assert not ledger.is_base(SCOPE, "l", EPOCH)

@@ -85,9 +85,9 @@ class Books(RuleBasedStateMachine):
         self.flying.append((at, self.truth.at(at)))
 
     @precondition(lambda self: self.flying)
-    @rule(which=st.integers(0, 1), size=st.integers(1, 3))
-    def list_arrives(self, which: int, size: int) -> None:
-        self._install(self.flying.pop(which % len(self.flying)), size)
+    @rule(which=st.integers(0, 1), size=st.integers(1, 3), partial=st.booleans())
+    def list_arrives(self, which: int, size: int, partial: bool) -> None:
+        self._install(self.flying.pop(which % len(self.flying)), size, partial=partial)
 
     @precondition(lambda self: self.flying)
     @rule()
@@ -115,9 +115,9 @@ class Books(RuleBasedStateMachine):
         for drift in self.aggregation.ledger.drifted(SCOPE, self.now_ms):
             assert drift.key in KEYS
 
-    def _install(self, arrived: Flying, size: int = 3) -> None:
+    def _install(self, arrived: Flying, size: int = 3, *, partial: bool = False) -> None:
         at, listed = arrived
-        self.aggregation.take(listed, at, size, full=True)
+        self.aggregation.take(listed, at, size, full=True, partial=partial)
 
     @property
     def _is_installing(self) -> bool:

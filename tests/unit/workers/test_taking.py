@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from krm.kube.listing import Identity
+from krm.merge import State
 from krm.resources import PODS
 from krm.store import chunks
 from krm.store.chunks import ListedRow
 from krm.store.rows import DIGEST_MODULUS, Codec, digest
 from krm.workers import taking
+from krm.workers.installing import Reading
 from krm.workers.taking import Known, Taking
 
 
@@ -41,23 +43,75 @@ IDENTITIES = st.lists(
 )
 
 
-@given(IDENTITIES, st.dictionaries(st.sampled_from(["1", "2", "3", "4"]), st.sampled_from(["5", "6"])))
+async def known_of(identities: list[Identity], codec: Codec) -> Known:
+    """What a list leaves behind for the next one."""
+    taken = Taking(Kept(codec), codec, Known())  # type: ignore[arg-type]
+    await taken.take_identities(identities)
+    await taken.complete(taken.lacking)
+    await taken.finish()
+    return taken.result()
+
+
+def total(known: Known) -> int:
+    return sum(digest(uid, row.version) for uid, row in known.rows.items()) % DIGEST_MODULUS
+
+
+@given(IDENTITIES, IDENTITIES)
 async def test_identities_are_taken_alike_together_and_one_by_one(
-    identities: list[Identity], versions: dict[str, str]
+    before: list[Identity], identities: list[Identity]
 ) -> None:
     found: list[Any] = []
     for together in (True, False):
         codec = Codec(PODS)
-        writer = Kept(codec)
-        known = Known("l", versions, sum(digest(*one) for one in versions.items()) % DIGEST_MODULUS)
+        writer, known = Kept(codec), await known_of(before, codec)
         taken = Taking(writer, codec, known)  # type: ignore[arg-type]
         await taken.take_identities(identities) if together else await taken._take_each(identities)
         lacking = list(taken.lacking)
         await taken.complete(lacking)
         await taken.finish()
-        found.append((writer.rows, lacking, taken.versions, taken.digest, codec.malformed))
-        assert taken.digest == sum(digest(*one) for one in taken.versions.items()) % DIGEST_MODULUS
+        result = taken.result()
+        assert taken.rows == len(result.rows) == len(writer.rows)
+        assert result.digest == total(result)
+        found.append((writer.rows, lacking, result.rows, result.digest, codec.malformed))
     assert found[0] == found[1]
+
+
+@given(IDENTITIES, IDENTITIES, st.integers(0, 3))
+async def test_what_differs_makes_the_list_out_of_the_one_before(
+    before: list[Identity], identities: list[Identity], at: int
+) -> None:
+    codec = Codec(PODS)
+    known = await known_of(before, codec)
+    whole, part = Kept(codec), Kept(codec)
+    results = []
+    for writer, differs in ((whole, False), (part, True)):
+        taken = Taking(writer, codec, known, differs=differs)  # type: ignore[arg-type]
+        for some in (identities[:at], identities[at:]):  # page by page
+            await taken.take_identities(some)
+        await taken.complete(taken.lacking)
+        await taken.finish()
+        results.append(taken.result())
+    assert results[0].rows == results[1].rows
+    assert results[0].digest == results[1].digest
+    listed = {(row.namespace, row.name): State(row.uid, row.version) for row in known.rows.values()}
+    reading = Reading(listed, known.digest, is_partial=True)
+    if len(listed) == len(known.rows) and len({(r.namespace, r.name) for r in whole.rows}) == len(whole.rows):
+        for row in part.rows:
+            reading.take([row], {})
+        assert reading.listed == {(r.namespace, r.name): State(r.uid, r.version) for r in whole.rows}
+        assert reading.digest == results[0].digest
+    assert not {row.uid for row in part.rows if not row.gone} - {row.uid for row in whole.rows}
+
+
+async def test_of_a_list_that_is_as_the_one_before_nothing_is_stored() -> None:
+    codec = Codec(PODS)
+    same = [Identity(name, "n", f"uid-{name}", "5") for name in "abc"]
+    known, writer = await known_of(same, codec), Kept(codec)
+    taken = Taking(writer, codec, known, differs=True)  # type: ignore[arg-type]
+    await taken.take_identities([Identity(name, "n", f"uid-{name}", "5") for name in "abc"])
+    await taken.finish()
+    assert (taken.chunks, writer.rows, taken.lacking) == (0, [], [])
+    assert taken.result().rows is known.rows
 
 
 @pytest.mark.parametrize(
