@@ -22,10 +22,10 @@ from krm.api.hosts import WRONG_HOST, Hosts
 from krm.api.metrics import Metrics
 from krm.auth.callers import Caller
 from krm.errors import Code, CorruptData
-from krm.schema import whole
+from krm.schema import parts
 from krm.schema.context import Context
 from krm.schema.engine import Answer, Engine
-from krm.schema.whole import Part
+from krm.schema.parts import Part
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +114,9 @@ class Asking:
             self._metrics.count_errors([Code.TIMEOUT if isinstance(error, TimeoutError) else Code.INTERNAL])
             log.warning("an answer was broken off", extra={"reason": str(error)})
 
-    async def _pieces(self, parts: Iterable[Part], sending: _Sending) -> None:
+    async def _pieces(self, of: Iterable[Part], sending: _Sending) -> None:
         """Raises ``CorruptData``, and ``TimeoutError`` where making them takes too long; a reader may take its time."""
-        pieces = whole.pieces(parts)
+        pieces = parts.pieces(of)
         worked_s = 0.0
         while True:
             began = time.monotonic()

@@ -15,10 +15,10 @@ from krm.errors import AnswerError, Code
 from krm.query.lists import MAX_ROWS, Scope
 from krm.resources import Resource
 from krm.schema.facts import AllFacts
+from krm.schema.keeping import Keeper
 from krm.schema.matched import Memory
-from krm.schema.plans import Keeper
+from krm.schema.parts import Part
 from krm.schema.relations import Related
-from krm.schema.whole import Objects, Part
 from krm.store.head import DriftLine
 from krm.store.reading import Change
 from krm.table.feeds import Feed
@@ -152,7 +152,7 @@ class Context:
     """Lists that had to be executed plainly because a row was not as its type says."""
     odd: int = 0
     """Values that are not of the sort that their type says, answered as null."""
-    embedded: list[list[bytes] | Objects] = field(default_factory=list)
+    embedded: list[Sequence[Part]] = field(default_factory=list)
     _mark: str = ""
 
     def expect(self, reached: frozenset[str]) -> None:
@@ -205,7 +205,7 @@ class Context:
             self._mark = secrets.token_hex(16)
         return self._mark
 
-    def embed(self, parts: list[bytes] | Objects) -> orjson.Fragment:
+    def embed(self, parts: Sequence[Part]) -> orjson.Fragment:
         """A stand-in for ready-made JSON: a text that nobody can guess; ``filled`` puts ``parts`` in its place."""
         self.embedded.append(parts)
         return orjson.Fragment(f'"{self.mark}{len(self.embedded) - 1:0{_DIGITS}d}"'.encode())
@@ -217,7 +217,6 @@ class Context:
         first, *rest = body.split(b'"' + self.mark.encode())
         out: list[Part] = [first]
         for piece in rest:
-            ready = self.embedded[int(piece[:_DIGITS])]
-            out += [ready] if isinstance(ready, Objects) else ready
+            out += self.embedded[int(piece[:_DIGITS])]
             out.append(piece[_DIGITS + 1 :])
         return out

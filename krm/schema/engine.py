@@ -24,10 +24,11 @@ from krm.schema.context import Context
 from krm.schema.documents import Document, Documents, Invalid
 from krm.schema.executor import Executor
 from krm.schema.facts import AllFacts
+from krm.schema.keeping import Keeper
 from krm.schema.limits import Limits
 from krm.schema.matched import Memory
-from krm.schema.plans import Keeper, too_large
-from krm.schema.whole import Part, pieces
+from krm.schema.parts import Part, pieces
+from krm.schema.plans import too_large
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError, GraphQLList, GraphQLNonNull, GraphQLObjectType
@@ -18,20 +18,17 @@ from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from krm.objects import shapes
-from krm.query.cells import Turns
 from krm.schema import joined, plans
 from krm.schema.answers import Edges, Node, Rows
 from krm.schema.context import Context
-from krm.schema.joined import ROWS_A_TURN, Joined, Run
+from krm.schema.joined import ROWS_A_TURN
 from krm.schema.plans import Plan
-from krm.schema.relations import Related
-from krm.schema.whole import Objects
-from krm.store.rows import Row
+from krm.schema.projection import Piece, Shape, Work
 
 log = logging.getLogger(__name__)
 
 PLAIN_A_TURN: Final = 16
-"""The same for plain execution, which takes some hundred times as long."""
+"""Rows that are executed plainly between two turns of the event loop."""
 _LEAVES: Final = frozenset((str, int, float, bool, list))
 _ODD: Final = (GraphQLError, ValueError, TypeError)
 _MAX_PLANS: Final = 64
@@ -100,7 +97,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         else:
             super().handle_field_error(raw_error, return_type, field_details_list, path)
 
-    async def _finish(self, context: Context, work: _Work, plain: tuple[Any, ...]) -> Any:
+    async def _finish(self, context: Context, work: Work, plain: tuple[Any, ...]) -> Any:
         try:
             return context.embed(await work.run(context.max_response))
         except plans.Anomaly as error:
@@ -128,14 +125,14 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         context.keeper.used(plan, node.replica)
         return context.embed(parts)
 
-    def _compiled(self, return_type: Any, details: FieldDetailsList, result: Rows | Edges) -> _Work | None:
+    def _compiled(self, return_type: Any, details: FieldDetailsList, result: Rows | Edges) -> Work | None:
         shape = self._shape(_object_type(return_type), details)
         known = self.context_value.known_relations
         if shape is None or (shape.is_joined and known is None):
             return None
-        return _Work(shape, result, self.context_value, known, self.variable_values)
+        return Work(shape, result, self.context_value, known, self.variable_values)
 
-    def _shape(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
+    def _shape(self, item: GraphQLObjectType, details: FieldDetailsList) -> Shape | None:
         variables = self.variable_values.coerced
         flags = tuple(sorted((name, value) for name, value in variables.items() if isinstance(value, bool)))
         # The nodes are kept alive by the document that keeps the plans, so their ids are theirs alone.
@@ -147,10 +144,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             kept[key] = self._make(item, details)
         return kept[key]  # type: ignore[no-any-return]  # what the line above put there
 
-    def _make(self, item: GraphQLObjectType, details: FieldDetailsList) -> _Shape | None:
+    def _make(self, item: GraphQLObjectType, details: FieldDetailsList) -> Shape | None:
         try:
             if not item.name.endswith("Edge"):
-                return _Shape(((b"", joined.compiled(item, details, self.collect_subfields)),))
+                return Shape(((b"", joined.compiled(item, details, self.collect_subfields)),))
             pieces: list[tuple[bytes, Piece]] = []
             collected = self.collect_subfields(item, details)
             for response, inner in collected.grouped_field_set.items():
@@ -163,98 +160,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 else:
                     node_type = _object_type(item.fields[name].type)
                     pieces.append((prefix, joined.compiled(node_type, inner, self.collect_subfields)))
-            return _Shape(tuple(pieces))
+            return Shape(tuple(pieces))
         except plans.NotCompilable:
             return None
-
-
-Piece = Plan | Joined | bytes | None
-"""None: a cursor."""
-
-
-class _Shape:
-    """Of a list of rows: one plan. Of a list of edges: the pieces of an edge, each after its prefix."""
-
-    def __init__(self, pieces: tuple[tuple[bytes, Piece], ...]) -> None:
-        self.pieces = pieces
-        self.is_joined = any(isinstance(piece, Joined) for _, piece in pieces)
-        first = pieces[0][1]
-        self.is_whole = isinstance(first, Plan) and first.is_whole
-
-
-class _Work:
-    """Projecting the rows of one answer."""
-
-    def __init__(
-        self, shape: _Shape, result: Rows | Edges, context: Context, known: Related | None, variables: Any
-    ) -> None:
-        self._shape = shape
-        self._result = result
-        self._context = context
-        self._run = Run(context=context, known=known, variables=variables, max_bytes=context.max_response)
-
-    @property
-    def is_joined(self) -> bool:
-        """Whether few rows may be much work."""
-        return self._shape.is_joined
-
-    async def run(self, max_bytes: int) -> list[bytes] | Objects:
-        """The JSON array in parts. Raises ``Anomaly``, and ``AnswerError`` beyond ``max_bytes``."""
-        if self._context.is_streamed and isinstance(self._result, Rows) and self._shape.is_whole:
-            return self._whole(self._result, max_bytes)
-        parts: list[bytes] = []
-        for part in self._parts(max_bytes):
-            if part:
-                parts.append(part)
-            await asyncio.sleep(0)
-        return parts
-
-    @staticmethod
-    def _whole(rows: Rows, max_bytes: int) -> Objects:
-        found = Objects(rows.replica.codec, rows.rows)
-        if len(found) > max_bytes:
-            raise plans.too_large(max_bytes)
-        return found
-
-    def at_once(self, max_bytes: int) -> list[bytes]:
-        """The same without a turn of the event loop: for few rows."""
-        return list(self._parts(max_bytes))
-
-    def _parts(self, max_bytes: int) -> Iterator[bytes]:
-        """Empty ones stand for turns."""
-        rows = self._result.rows
-        size = 0
-        for start in range(0, len(rows), ROWS_A_TURN):
-            made = self._project(rows[start : start + ROWS_A_TURN])
-            while True:
-                try:
-                    next(made)
-                except StopIteration as done:
-                    part = b",".join(done.value)
-                    break
-                yield b""
-            size += len(part)
-            if size > max_bytes:
-                raise plans.too_large(max_bytes)
-            yield (b"," if start else b"[") + part
-        yield b"]" if rows else b"[]"
-        for plan, replica in self._run.used.values():
-            self._context.keeper.used(plan, replica)
-
-    def _project(self, rows: Sequence[Row]) -> Turns[list[bytes]]:
-        replica = self._result.replica
-        columns: list[list[bytes]] = []
-        for prefix, piece in self._shape.pieces:
-            if isinstance(piece, Plan | Joined):
-                made = yield from self._run.project(piece, replica, rows)
-                columns.append([prefix + each for each in made] if prefix else made)
-            elif isinstance(piece, bytes):
-                columns.append([prefix + piece] * len(rows))
-            elif isinstance(self._result, Edges):
-                columns.append([prefix + plans.cursor_json(self._result.page.cursor(row)) for row in rows])
-        if isinstance(self._result, Rows):
-            return columns[0]
-        return [b"".join(cells) + b"}" for cells in zip(*columns, strict=True)]
 
 
 def _in_turns(result: Rows | Edges) -> Rows | Edges | _InTurns:

@@ -8,7 +8,6 @@ types is ``Anomaly``: both mean plain execution, whose answers are the same by d
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -24,9 +23,10 @@ from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 
 from krm.errors import AnswerError, Code
 from krm.schema import templates
+from krm.schema.blocks import Shelf
 from krm.schema.scalars import INT64
 from krm.schema.templates import Tree
-from krm.store.compression import Text
+from krm.store.compression import Packed, Text
 from krm.store.rows import Row
 from krm.table.replica import Replica
 
@@ -45,6 +45,10 @@ _LEAVES: Final[dict[str, Any]] = {
 OBJECT: Final = "object"
 REQUESTS: Final = "requests"
 _REQUESTS_TYPE: Final = "Requests"
+_MOST_BYTES: Final = 48 * 2**20
+"""What one plan keeps at most, of single rows and of blocks each."""
+_KEPT_BYTES: Final = 200
+"""What a single row costs beside its text."""
 
 
 class NotCompilable(Exception):
@@ -90,7 +94,10 @@ class Plan:
         self.is_kept = self._object_at is None
         """Whether results are worth keeping: whole objects are in the table already."""
         self.kept: dict[str, Entry] = {}
-        self.kept_bytes = 0
+        """By uid what was made of rows that were asked for singly or in short lists."""
+        self._kept_bytes = 0
+        self.shelf = Shelf(_MOST_BYTES)
+        """What was made of long lists."""
         del self._collect  # it belongs to one execution
 
     # -- making ------------------------------------------------------------------------------------------------
@@ -180,33 +187,70 @@ class Plan:
             if entry is not None and entry[0] is row:
                 out.append(entry[1])
             else:
-                out.append(self._from_row(replica, row))
-                if out[-1] is None:
-                    missing.append(place)
-                else:
-                    self._keep(row, out[-1])
+                out.append(None)
+                missing.append(place)
         if missing:
-            unread = [rows[place] for place in missing]
-            for place, row, body in zip(missing, unread, replica.codec.bodies(unread), strict=True):
-                out[place] = made = self._from_object(replica, row, body)
+            unknown = [rows[place] for place in missing]
+            for place, row, made in zip(missing, unknown, self._made(replica, unknown), strict=True):
+                out[place] = made
                 self._keep(row, made)
         return out
 
+    def block(self, replica: Replica, rows: Sequence[Row]) -> bytes | Packed:
+        """The JSON of the rows of a block, joined by commas; raises as ``project``."""
+        found = self.shelf.get(rows)
+        if found is not None:
+            return found
+        template = self._filled_by(replica)
+        text = None if template is None else template.fill_all(rows)
+        if text is not None:
+            return self.shelf.put(rows, text)
+        known = self.shelf.known(rows)
+        if not known:
+            return self.shelf.joined(rows, self._made(replica, rows))
+        made = iter(self._made(replica, [row for row in rows if id(row) not in known]))
+        return self.shelf.joined(rows, [known[id(row)] if id(row) in known else next(made) for row in rows])
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all that is kept, roughly."""
+        return self._kept_bytes + _KEPT_BYTES * len(self.kept) + self.shelf.memory
+
+    @property
+    def rows(self) -> int:
+        """Of how many rows something is kept."""
+        return max(len(self.kept), self.shelf.rows)
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self.kept.clear()
+        self._kept_bytes = 0
+        self.shelf.clear()
+
     def _keep(self, row: Row, made: bytes) -> None:
         if self.is_kept:
-            before = self.kept.get(row.uid)
-            self.kept[row.uid] = (row, made)
-            self.kept_bytes += len(made) - (len(before[1]) if before is not None else 0)
+            before = self.kept.pop(row.uid, None)
+            self._kept_bytes += len(made) - (len(before[1]) if before is not None else 0)
+            if self._kept_bytes > _MOST_BYTES:
+                self._kept_bytes -= len(made)
+            else:
+                self.kept[row.uid] = (row, made)
 
-    def _from_row(self, replica: Replica, row: Row) -> bytes | None:
-        if self._tree is None:
-            return None
-        if self._template is None:
+    def _made(self, replica: Replica, rows: Sequence[Row]) -> list[bytes]:
+        """What is not known yet."""
+        template = self._filled_by(replica)
+        out: list[Any] = [None] * len(rows) if template is None else [template.fill(row) for row in rows]
+        missing = [place for place, made in enumerate(out) if made is None]
+        unread = [rows[place] for place in missing]
+        for place, row, body in zip(missing, unread, replica.codec.bodies(unread), strict=True):
+            out[place] = self._from_object(replica, row, body)
+        return out
+
+    def _filled_by(self, replica: Replica) -> templates.Template | None:
+        if self._template is None and self._tree is not None:
             self._template = templates.compiled(self._tree, replica.resource)
-            if self._template is None:
-                self._tree = None
-                return None
-        return self._template.fill(row)
+            self._tree = None
+        return self._template
 
     def _from_object(self, replica: Replica, row: Row, body: Text) -> bytes:
         if self.is_whole:
@@ -235,33 +279,6 @@ def _amount(replica: Replica, row: Row, name: str) -> str | None:
         if column.name == f"{REQUESTS}.{name}":
             return None if value is None else str(value)
     return None
-
-
-class Keeper:
-    """Bounds what all plans of a process keep: the least used one forgets first."""
-
-    def __init__(self, max_bytes: int = 96 * 2**20) -> None:
-        self._max_bytes = max_bytes
-        self._plans: OrderedDict[int, Plan] = OrderedDict()
-
-    def used(self, plan: Plan, replica: Replica) -> None:
-        """A plan was just run over ``replica``."""
-        if not plan.is_kept:
-            return
-        self._plans[id(plan)] = plan
-        self._plans.move_to_end(id(plan))
-        if len(plan.kept) > 2 * len(replica) + 1_000:  # rows that have gone
-            _forget(plan)
-        total = sum(each.kept_bytes + 200 * len(each.kept) for each in self._plans.values())
-        while total > self._max_bytes and self._plans:
-            _, oldest = self._plans.popitem(last=False)
-            total -= oldest.kept_bytes + 200 * len(oldest.kept)
-            _forget(oldest)
-
-
-def _forget(plan: Plan) -> None:
-    plan.kept = {}
-    plan.kept_bytes = 0
 
 
 def too_large(max_bytes: int) -> AnswerError:

@@ -7,15 +7,14 @@ rows and one piece of its text are in memory.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
 from krm.errors import CorruptData
+from krm.schema.parts import PIECE
 from krm.store.rows import Codec, Row
 
-PIECE: Final = 2**18
-"""Bytes of an answer that are made at once: a millisecond of work."""
 _BEFORE: Final = b'{"object":'
 _BETWEEN: Final = b'},{"object":'
 _AFTER: Final = b"}"
@@ -62,25 +61,3 @@ class Objects:
             end = max(start + 1, bisect_right(self._ends, before + PIECE, start))
             yield self._rows[start:end]
             start, before = end, self._ends[end - 1]
-
-
-Part = bytes | Objects
-"""Of an answer."""
-
-
-def pieces(parts: Iterable[Part]) -> Iterator[bytes]:
-    """Parts joined to pieces of some size: neither many small writes nor a copy of everything.
-
-    Raises ``CorruptData``, as ``Objects.pieces``.
-    """
-    waiting: list[bytes] = []
-    size = 0
-    for part in parts:
-        for text in (part,) if isinstance(part, bytes) else part.pieces():
-            waiting.append(text)
-            size += len(text)
-            if size >= PIECE // 2:
-                yield b"".join(waiting)
-                waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)

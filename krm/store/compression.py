@@ -7,7 +7,7 @@ A dictionary is known by the id inside it; bodies name the one they need.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import zstandard
@@ -123,6 +123,36 @@ class Compressor:
             except zstandard.ZstdError:
                 pass  # one of them is damaged: which, and how, is told below
         return [self.decompress(*each) for each in bodies]
+
+
+class Packed:
+    """A text that waits in memory, compressed; its ``len`` is that of the text."""
+
+    __slots__ = ("_data", "_size")
+
+    def __init__(self, text: bytes) -> None:
+        self._data = _exact(_pack(text))
+        self._size = len(text)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+        return len(self._data)
+
+    def text(self) -> bytes:
+        """What it was made of."""
+        return _unpack(self._data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The same, as parts of answers give it."""
+        yield self.text()
+
+
+_pack: Final = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress
+_unpack: Final = zstandard.ZstdDecompressor().decompress
 
 
 def _exact(compressed: bytes) -> bytes:

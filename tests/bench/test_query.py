@@ -22,6 +22,7 @@ from krm.schema import build
 from krm.schema.context import Context
 from krm.schema.engine import Answer, Engine, Request
 from krm.schema.limits import Limits
+from krm.schema.parts import pieces
 from tests.bench import queries
 from tests.bench.cluster import Source
 from tests.bench.report import Report
@@ -44,12 +45,15 @@ def best(work: Callable[[], Any], runs: int = 3) -> float:
 
 
 def asked(by: Engine, source: Source, query: str, *, compiled: bool = True) -> tuple[Answer, float]:
-    """The answer, and the processor time that it took."""
+    """The answer, and the processor time that it took, its bytes included."""
     found: list[Answer] = []
 
     async def ask() -> float:
         start = time.process_time()
-        found.append(await by.answer(Request(query=query), Context(source=source, is_compiled=compiled)))
+        context = Context(source=source, is_compiled=compiled, is_streamed=compiled)
+        found.append(await by.answer(Request(query=query), context))
+        for _ in pieces(found[0].parts):
+            pass  # made as the socket would take them
         return time.process_time() - start
 
     # The answer is not what the coroutine returns: asyncio.run makes a text of that, whatever its size.
