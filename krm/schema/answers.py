@@ -138,7 +138,7 @@ class Connection:
 
     @property
     def resource_version(self) -> str | None:
-        """Every change up to it is in the answer, which is exact at it while there is no gap."""
+        """Every change up to it is in the answer; rows may be newer already."""
         return self.as_of.resource_version or None
 
 

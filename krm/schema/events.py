@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from krm.errors import AnswerError, Code
+from krm.errors import AnswerError, Code, CorruptData, UnknownFormat
 from krm.query import arguments, lists, pages
 from krm.query.cells import View
 from krm.query.lists import ListQuery, Scope
@@ -143,8 +143,11 @@ class Subscription:
                 number, identifier = change.seq, change.id
                 if number > here[1]:
                     return
-                after = codec.decode(change.record)
-                before = codec.decode(change.previous) if change.previous else None
+                try:
+                    after = codec.decode(change.record)
+                    before = codec.decode(change.previous) if change.previous else None
+                except (CorruptData, UnknownFormat) as error:
+                    raise Lost from error
                 is_deletion = change.type == "DELETED"
                 if self._others() != self._as_of:
                     raise Lost  # so whether it matched before cannot be told

@@ -70,7 +70,7 @@ class ScopeHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete_at(self) -> str:
-        """C: every change up to this version is in the rows; while there is no gap they are exact at it."""
+        """C: every change up to this version is in the rows; some of them may be newer already."""
         return versions.latest(self.window_end if self.contiguous else self.complete_to, self.listed_at)
 
 
@@ -92,7 +92,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str = "0-0"
     """Id of the newest entry of ``events`` that is in the table."""
     last_event_ms: int | None
-    """When the newest event or bookmark was received (Redis' clock), None before the first."""
+    """When the newest event or bookmark was received (Redis' clock), of the scope that heard nothing for longest; None
+    before each has heard something."""
     rules: str = ""
     """By what rules its rows lack what is never stored: a path of ``KRM_REDACT`` a line."""
     shards: int = 1

@@ -128,8 +128,10 @@ class Follower:
         self._seen: Head | None = None
         self._cursor = "0-0"
         self._doubt: str | None = None
-        self._suspects: set[str] = set()
-        """Ids of entries that did not fit, until one did. What does not fit a new load either is no change of ours."""
+        self._suspects: dict[str, int] = {}
+        """Id -> number of entries that did not fit, until one did. What fits no new load is no change of ours, ..."""
+        self._strangers: frozenset[str] = frozenset()
+        """... nor is one whose number a head lacked that was read later: a writer stores both in one step."""
         self._floor = _Floor()
         self._dictionaries: set[int] = set()
         self._feeds: set[Feed] = set()
@@ -243,7 +245,7 @@ class Follower:
     async def _read_clock(self) -> None:
         before = self._monotonic()
         at_ms = await self.source.now_ms()
-        self._clock = (at_ms, (before + self._monotonic()) / 2)
+        self._clock = (at_ms, before)  # so that no age is told too small, however long the answer took
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -264,6 +266,7 @@ class Follower:
         target = await self._table_head()
         if target.run != head.run:
             raise _LostError("the table was built anew while it was read")
+        self._strangers = frozenset(entry for entry, number in self._suspects.items() if number > target.seq)
         seq, cursor = await self._catch_up(rows, head, target)
         for _ in self.replica.loading(rows.by_uid, seq=seq, total=rows.total):
             await asyncio.sleep(0)
@@ -381,14 +384,25 @@ class Follower:
     async def _apply_all(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.type in ("ADDED", "MODIFIED") and not self._is_foreign(change):
-                await self._prepare(change.record)
+                with self._suspecting(change):
+                    await self._prepare(change.record)
         deltas = [delta for change in changes if (delta := self._apply(change)) is not None]
         for feed in self._feeds:
             feed.give(deltas)
 
     def _is_foreign(self, change: Change) -> bool:
         """Whether it is nothing that an aggregator wrote: it does not go on where the table is, even after a load."""
-        return change.type == FOREIGN or (change.id in self._suspects and change.seq != self.replica.seq + 1)
+        is_out_of_place = change.id in self._suspects and change.seq != self.replica.seq + 1
+        return change.type == FOREIGN or change.id in self._strangers or is_out_of_place
+
+    @contextmanager
+    def _suspecting(self, change: Change) -> Iterator[None]:
+        """Remember a change that cannot be read."""
+        try:
+            yield
+        except (CorruptData, UnknownFormat):
+            self._suspects[change.id] = change.seq
+            raise
 
     def _apply(self, change: Change) -> Delta | None:
         if self._is_foreign(change):
@@ -399,10 +413,11 @@ class Follower:
             self._cursor = change.id
             return None
         if change.seq != self.replica.seq + 1:
-            self._suspects.add(change.id)
+            self._suspects[change.id] = change.seq
             raise _LostError(f"change {change.seq} came, {self.replica.seq + 1} was expected")
         is_deletion = change.type == "DELETED"
-        row = self.replica.codec.decode(change.record) if change.record else None
+        with self._suspecting(change):
+            row = self.replica.codec.decode(change.record) if change.record else None
         step = self.replica.step(change.seq, change.uid, None if is_deletion else row)
         self._cursor = change.id
         self._suspects.clear()
@@ -425,6 +440,10 @@ class Follower:
             self._seen = head
             if head.seq <= self.replica.seq:
                 self._take(head)
+        if head is not None and head.seq < self.replica.seq and head.at_ms > _ms(self._cursor):
+            # Whoever wrote that head would have written the change with it, or before.
+            self._suspects[self._cursor] = self.replica.seq
+            self._doubt = f"the table's head knows nothing of change {self.replica.seq}"
         if self._doubt is not None:
             self.is_ready = False
 
@@ -468,6 +487,10 @@ def _end_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def _ms(identifier: str) -> int:
+    return int(identifier.partition("-")[0])
 
 
 class _Pile:

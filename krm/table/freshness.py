@@ -42,7 +42,7 @@ class Freshness:
     resource: str
     state: State
     resource_version: str | None = None
-    """C: the version at which the rows are exact; None before the first list."""
+    """C: no row is older, and nothing that was written up to it is missing; None before the first list."""
     verified_resource_version: str | None = None
     verified_at_ms: int | None = None
     """Redis' time before the newest list began, of the worst scope."""

@@ -76,7 +76,8 @@ class Aggregator(Worker):
         self._differ_since_ms: dict[str, int] = {}
         self._asked_about = ""
         self._looked_up_to = 0
-        self._last_event_ms: int | None = None
+        self._last_event_ms: dict[str, int] = {}
+        """Of each scope when its newest event or bookmark was received, by Redis' clock."""
         self._cursor = "0-0"
         await lists.learn_dictionaries(self._codec, self._table)
         lists_cursor = await self._table.last_list()
@@ -120,7 +121,8 @@ class Aggregator(Worker):
             for taken in head.scopes:
                 self._ledger.take_over(taken)
             self._head = head
-            self._last_event_ms = head.last_event_ms
+            if head.last_event_ms is not None:
+                self._last_event_ms = dict.fromkeys(self._scopes, head.last_event_ms)
         else:
             self._ledger = self._new_ledger()
             run = await self.writer.begin()
@@ -131,7 +133,7 @@ class Aggregator(Worker):
             book, position = self._ledger.book(scope), positions.get(scope)
             if position is not None and book.epoch in ("", position.epoch):
                 book.epoch = position.epoch
-                book.merged.gap(position.start)
+                self._ledger.log_begins(scope, position.start)
         await self._replay()
 
     async def _stored_head(self) -> Head | None:
@@ -204,7 +206,7 @@ class Aggregator(Worker):
             self._event(entry, replayed=replayed)
         book.moved_ms = self.now_ms()
         if entry.type != "G":
-            self._last_event_ms = max(entry.received_ms, self._last_event_ms or 0)
+            self._last_event_ms[entry.scope] = max(entry.received_ms, self._last_event_ms.get(entry.scope, 0))
 
     def _event(self, entry: Entry, *, replayed: bool) -> None:
         try:
@@ -425,7 +427,7 @@ class Aggregator(Worker):
             epoch=scopes[0].epoch if scopes else "",
             scopes=tuple(scopes),
             cursor=self._cursor,
-            last_event_ms=self._last_event_ms,
+            last_event_ms=min((self._last_event_ms.get(scope, 0) for scope in self._scopes), default=0) or None,
         )
 
     async def _flush(self, *, settled: bool = True) -> None:

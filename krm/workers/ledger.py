@@ -172,6 +172,17 @@ class Ledger:
                 book.merged.events[key] = [Event(state.uid, state.version, False)]
         book.unspent = len(book.merged.events)
 
+    def log_begins(self, scope: str, start: str) -> None:
+        """The log of events begins behind ``start``: what came before can be told by nothing but rows and lists.
+
+        Where the loaded rows hold such events, which were deletions is not known any more. A list older than the rows
+        would bring back what these took away, so it is refused, as behind events that are folded.
+        """
+        book = self.book(scope)
+        if book.installed is not None and newer(start, book.installed.listed_at):
+            book.merged.folded_to = latest(book.merged.folded_to, book.installed.complete_at)
+        book.merged.gap(start)
+
     def replay(self, scope: str, key: Key, event: Event) -> None:
         """Take in an event that the stored table has already seen."""
         self._see(self.book(scope), key, event)
@@ -209,12 +220,15 @@ class Ledger:
     def told(self, scope: str, key: Key, event: Event, record: bytes) -> list[Operation]:
         """What a state makes of the table that no stream brought: the stream's place stays where it is.
 
-        What was read by itself is not held against the stream: whether that would have told it is not known.
+        What was read by itself is not held against the stream: whether that would have told it is not known. The row
+        is ahead of the stream then; what the stream still brings of other keys counts as ever.
         """
-        merged = self.book(scope).merged
-        end = merged.window_end
+        book = self.book(scope)
+        end = book.merged.window_end
         operations = self.event(scope, key, event, record)
-        merged.window_end = end
+        book.merged.window_end = end
+        if newer(book.fold_to, end):
+            book.fold_to = end
         return operations
 
     def lacks(self, scope: str, key: Key, state: State, listed_at: str) -> bool:
@@ -270,8 +284,9 @@ class Ledger:
         """
         book = self.book(scope)
         if book.epoch != epoch:
-            # Another history: nothing of the old one may decide about the new one (its versions mean other things).
-            book.merged = merge.Scope(window_start=listed_at, window_end=listed_at)
+            # Another history: nothing of the old one may decide about the new one (its versions mean other things),
+            # and its stream has yet to begin.
+            book.merged = merge.Scope()
             book.merged.install(listed, listed_at)
             book.epoch = epoch
             book.foreign = set(book.published)

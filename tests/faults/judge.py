@@ -164,6 +164,7 @@ class Judge:
         setattr(self.figures, promise, getattr(self.figures, promise) + 1)
         if len(self.broken) < 20:
             self.broken.append(f"{promise}: {what}")
+            print(self.broken[-1])  # a test that fails for another reason shows it, too
 
     def is_whole(self) -> bool:
         """Whether the newest answer is the cluster as it is, and says that it is in step."""

@@ -417,16 +417,30 @@ async def test_no_answer_is_given_before_its_age_can_be_told(table: Table) -> No
 class _SlowClock:
     """A store whose clock is slow to answer."""
 
-    def __init__(self, source: TableStore) -> None:
+    def __init__(self, source: TableStore, clock: list[float] | None = None) -> None:
         self._source = source
+        self._clock = clock
         self.cluster, self.resource = source.cluster, source.resource
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
     async def now_ms(self) -> int:
-        await asyncio.sleep(0.3)
-        return await self._source.now_ms()
+        if self._clock is None:
+            await asyncio.sleep(0.3)
+            return await self._source.now_ms()
+        told = await self._source.now_ms()
+        self._clock[0] += 4.0  # the answer was so long on its way
+        return told
+
+
+async def test_an_age_is_never_told_too_small_however_long_redis_takes_to_tell_the_time(table: Table) -> None:
+    clock = [100.0]
+    source = _SlowClock(table.source, clock)
+    follower = Follower(source, Replica(PODS, Codec(PODS)), monotonic=lambda: clock[0])
+    before = await table.source.now_ms()
+    await follower._read_clock()
+    assert (follower.now_ms() or 0) >= before + 4_000
 
 
 async def test_feed_tells_rows_before_and_after(table: Table) -> None:

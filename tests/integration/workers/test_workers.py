@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from krm import frames, resources
+from krm import frames, resources, simulator
 from krm.errors import AnswerError, Code
 from krm.kube import listing
+from krm.merge import Key, State
 from krm.resources import Resource
 from krm.simulator import FaultKind
 from krm.store.head import Head
+from krm.store.writing import Operation, TableWriter
 from krm.table.tables import Tables
+from krm.workers import aggregator
 from tests.chain import ROLES, Chain, running
+from tests.faults.judge import Truth
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(90)
@@ -422,3 +427,93 @@ async def test_an_entry_of_somebody_else_among_the_changes_is_passed_over_once(r
             lambda: {row.uid for row in follower.replica.rows()} == {s.uid for s in chain.truth().values()}
         )
         assert follower.loads == 3
+
+
+async def test_an_entry_of_somebody_else_with_the_very_next_number_is_found_and_passed_over(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=600.0) as chain, Tables.of([chain.table()]) as tables:
+        follower = tables.follower(resources.PODS)
+        await chain.converged()
+        await wait_until(lambda: follower.is_ready, 20)
+        table, ask = chain.table(), chain.workers["verifier", "pods"].writer.ask_for_list
+        whole = (await table.records_from(0))[1][0][1]
+
+        def follows(loads: int, cursor: str = "") -> bool:
+            rows = {row.key: State(row.uid, row.version) for row in follower.replica.rows()}
+            is_there = follower.is_ready and follower.loads == loads and rows == chain.truth()
+            return is_there and cursor in ("", follower._cursor)
+
+        for loads, record in enumerate([b"damaged", whole], start=2):
+            churned(chain, 30)
+            await chain.converged()
+            await wait_until(partial(follows, loads - 1), 20)
+            entry = {"t": "ADDED", "u": "u", "v": "1", "r": record, "p": b"", "x": "0", "n": follower.replica.seq + 1}
+            identifier = (await chain.store.client.xadd(table.keys.changes, entry)).decode()
+            await wait_until(lambda: follower._cursor == identifier or follower.loads == loads, 20)  # noqa: B023
+            await ask(full=False, reason="test")  # the next head is of a writer who knows nothing of it
+            await wait_until(partial(follows, loads, identifier), 20)
+        churned(chain, 30)
+        await chain.converged()
+        await wait_until(partial(follows, 3), 20)
+
+
+async def test_rows_that_a_list_brings_before_the_stream_are_ahead_of_what_is_claimed_and_never_behind(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aggregator, "SLICE", 4)
+    async with running(redis_url, tmp_path, verify_interval_s=600.0) as chain:
+        truth = Truth(chain.simulation)
+        await chain.converged()
+        await chain.stop("streamer")
+        writer = chain.workers["aggregator", "pods"].writer
+        assert isinstance(writer, TableWriter)
+        apply, ahead = writer.apply, 0
+        broken: list[tuple[Key, int]] = []
+
+        async def logged_to(version: str) -> bool:
+            return (await writer.positions())[""].end == version
+
+        async def watched(head: Head, operations: Sequence[Operation]) -> tuple[int, str, int]:
+            nonlocal ahead
+            done = await apply(head, operations)
+            rows, claimed = await chain.stored(), int(head.resource_version)
+            broken.extend((key, claimed) for key in truth.states if not truth.fits(key, rows.get(key), claimed))
+            ahead += head.contiguous and any(int(row.version) > claimed for row in rows.values())
+            if (
+                ahead and ("streamer", "pods") not in chain._lives
+            ):  # the stream comes between the slices with what the list has seen already
+                await chain.start("streamer")
+                await wait_until(lambda: logged_to(str(chain.simulation.store.rv)), 20)
+            return done
+
+        monkeypatch.setattr(writer, "apply", watched)
+        churned(chain, 120)
+        version = str(chain.simulation.store.rv)
+        await chain.workers["verifier", "pods"].writer.ask_for_list(full=False, reason="test")
+        await headed(chain, lambda head: head.resource_version == version)
+        assert not broken
+        assert ahead > 1, "it was brought in by slices"
+        await chain.converged()
+
+
+async def test_what_one_namespace_hears_makes_no_other_one_newer(redis_url: str, tmp_path: Path) -> None:
+    server = simulator.ServerSettings(watch=simulator.WatchSettings(bookmark_interval_s=600.0))
+    async with running(redis_url, tmp_path, started=False, server=server) as chain:
+        spaces = sorted({key[0] for key in chain.truth()})[:2]
+        chain.settings = type(chain.settings).load({"namespaces": tuple(spaces), "verify_interval_s": 600.0}, {})
+        await chain.start_all()
+        before = await headed(chain, lambda head: head.contiguous)
+        pods = chain.simulation.store.kind_named("pods")
+
+        async def told(namespace: str) -> Head:
+            """A change there is in the table."""
+            pod = next(one for one in chain.simulation.store.all(pods) if one.namespace == namespace).parse()
+            pod["metadata"]["annotations"] = {"told": "once more"}
+            version = str(chain.simulation.store.update(pods, pod).rv)
+            return await headed(chain, lambda head: version in {scope.window_end for scope in head.scopes})
+
+        first = await told(spaces[0])
+        assert first.last_event_ms == before.last_event_ms, "the other one has heard nothing since"
+        second = await told(spaces[1])
+        assert (second.last_event_ms or 0) > first.verified_at_ms

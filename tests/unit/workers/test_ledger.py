@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from krm import merge
 from krm.merge import Event, Key, State
-from krm.objects.versions import newer
+from krm.objects.versions import newer, order
 from krm.store.chunks import ListedRow
 from krm.store.head import ScopeHead
 from krm.store.rows import DIGEST_MODULUS, digest
@@ -70,6 +70,7 @@ class Aggregation:
     """What an aggregator does with the books, without a store; its log is what it was shown."""
 
     ledger: Ledger = field(default_factory=Ledger)
+    scope: str = SCOPE
     events_max: int = 200_000
     table: Replayed = field(default_factory=Replayed)
     log: list[tuple[Key, Event]] = field(default_factory=list)
@@ -83,9 +84,9 @@ class Aggregation:
     """Lists that were told by what differs from the one before."""
 
     def event(self, key: Key, event: Event) -> None:
-        self.read_before.append(dict(self.ledger.book(SCOPE).published))
+        self.read_before.append(dict(self.ledger.book(self.scope).published))
         self.log.append((key, event))
-        self.table.apply(self.ledger.event(SCOPE, key, event, record_of(event.uid, event.version)))
+        self.table.apply(self.ledger.event(self.scope, key, event, record_of(event.uid, event.version)))
         self.taken = len(self.log)
 
     def take(self, listed: Mapping[Key, State], at: str, slice_size: int, *, full: bool, partial: bool = False) -> None:
@@ -93,18 +94,18 @@ class Aggregation:
         self.finish()
         if partial and self._take_partial(listed, at, slice_size):
             return
-        known = {} if full else dict(self.ledger.book(SCOPE).published)
+        known = {} if full else dict(self.ledger.book(self.scope).published)
         records = {k: record_of(*s) for k, s in listed.items() if known.get(k) != s}
-        if any(k not in records and self.ledger.lacks(SCOPE, k, s, at) for k, s in listed.items()):
+        if any(k not in records and self.ledger.lacks(self.scope, k, s, at) for k, s in listed.items()):
             records = {k: record_of(*s) for k, s in listed.items()}
-        table = self.read_before[0] if self.read_before else self.ledger.book(SCOPE).published
+        table = self.read_before[0] if self.read_before else self.ledger.book(self.scope).published
         differing = [key for key, state in listed.items() if table.get(key) != state]
-        self._install(listed, at, slice_size, self.ledger.touched(SCOPE, listed, EPOCH, differing), records)
+        self._install(listed, at, slice_size, self.ledger.touched(self.scope, listed, EPOCH, differing), records)
 
     def _take_partial(self, listed: Mapping[Key, State], at: str, slice_size: int) -> bool:
         """As verifier and aggregator do: of what is as in the list before nothing is said."""
-        book = self.ledger.book(SCOPE)
-        if not self.ledger.is_base(SCOPE, book.listing, EPOCH):
+        book = self.ledger.book(self.scope)
+        if not self.ledger.is_base(self.scope, book.listing, EPOCH):
             return False
         before = book.merged.listed
         changed = {key: state for key, state in listed.items() if before.get(key) != state}
@@ -117,9 +118,9 @@ class Aggregation:
             reading.take([one], table)
         assert reading.listed == listed
         assert reading.digest == sum(digest(*state) for state in listed.values()) % DIGEST_MODULUS
-        keys = self.ledger.touched_since(SCOPE, reading.listed, reading.differing)
+        keys = self.ledger.touched_since(self.scope, reading.listed, reading.differing)
         if any(
-            key in listed and key not in reading.records and self.ledger.lacks(SCOPE, key, listed[key], at)
+            key in listed and key not in reading.records and self.ledger.lacks(self.scope, key, listed[key], at)
             for key in keys
         ):
             return False
@@ -130,11 +131,11 @@ class Aggregation:
     def _install(
         self, listed: Mapping[Key, State], at: str, size: int, keys: list[Key], records: Mapping[Key, bytes]
     ) -> None:
-        first = not self.ledger.book(SCOPE).merged.listed_at
+        first = not self.ledger.book(self.scope).merged.listed_at
         total = sum(digest(*state) for state in listed.values()) % DIGEST_MODULUS
         # Never "too late": only the stream ends the wait.
         prediction = self.ledger.install(
-            SCOPE, listed, at, EPOCH, patience_until_ms=NOW_MS + 1, listing=f"list {at}", listed_digest=total
+            self.scope, listed, at, EPOCH, patience_until_ms=NOW_MS + 1, listing=f"list {at}", listed_digest=total
         )
         if prediction is not None:
             self.slicing = self._slices(keys, records, None if first else prediction, size, at)
@@ -149,12 +150,14 @@ class Aggregation:
     ) -> Iterator[list[Operation]]:
         keys = iter(touched)
         for _ in range(0, len(touched) + 1, size):
-            made = self.ledger.reconcile(SCOPE, keys, records, prediction, size)
+            made = self.ledger.reconcile(self.scope, keys, records, prediction, size)
             self.table.apply(made)
             yield made
         self.installed_at = at
-        self.ledger.book(SCOPE).installed = installed(at, self.ledger.book(SCOPE).merged.window_end)
-        self.drift += self.ledger.drifted(SCOPE, NOW_MS)
+        self.ledger.book(self.scope).installed = installed(
+            at, self.ledger.book(self.scope).merged.window_end, scope=self.scope
+        )
+        self.drift += self.ledger.drifted(self.scope, NOW_MS)
 
     def step(self) -> None:
         if next(self.slicing, None) is not None:
@@ -164,28 +167,46 @@ class Aggregation:
         for _ in self.slicing:
             self.read_before.clear()  # the next list is read after this one is in
 
-    def restart(self) -> None:
-        """Begin again from what is stored: rows, the head's list and cursor, the unspent events of the log."""
-        self.finish()
-        self.read_before.clear()
-        if not self.installed_at:
-            return
-        book = self.ledger.book(SCOPE)
-        ledger = Ledger(events_max=self.events_max)
-        for key, state in book.published.items():
-            ledger.load(SCOPE, key, state)
-        stored = self.ledger.scope_head(SCOPE)
+    def tell(self, key: Key, event: Event) -> None:
+        """An object that was read by itself; the log knows nothing of it."""
+        self.table.apply(self.ledger.told(self.scope, key, event, record_of(event.uid, event.version)))
+
+    def restart(self, *, without_log: bool = False) -> None:
+        """Begin again, see ``restarted``."""
+        restarted([self], without_log=without_log)
+
+
+def restarted(scopes: Sequence[Aggregation], *, without_log: bool = False) -> None:
+    """Begin again from what is stored: rows, the head's lists and cursor, the unspent events of the log.
+
+    ``without_log``: it has reached its bound, and what was in it has gone.
+    """
+    for one in scopes:
+        one.finish()
+        one.read_before.clear()
+    if not all(one.installed_at for one in scopes):
+        return
+    ledger = Ledger(events_max=scopes[0].events_max)
+    for one in scopes:
+        for key, state in one.ledger.book(one.scope).published.items():
+            ledger.load(one.scope, key, state)
+        stored = one.ledger.scope_head(one.scope)
         assert stored is not None
         ledger.take_over(stored)
-        self.log = [(k, e) for k, e in self.log if newer(e.version, self.installed_at)]
-        for key, event in self.log:
-            ledger.replay(SCOPE, key, event)
-        self.ledger = ledger
+        one.log = [(k, e) for k, e in one.log if newer(e.version, one.installed_at)]
+        if without_log and one.log:
+            ledger.log_begins(one.scope, max((e.version for _, e in one.log), key=order))
+            one.log = []
+        for key, event in one.log:
+            ledger.replay(one.scope, key, event)
+        one.ledger = ledger
 
 
-def installed(at: str, window_end: str = "", window_start: str = "") -> ScopeHead:
+def installed(
+    at: str, window_end: str = "", window_start: str = "", scope: str = SCOPE, complete_to: str = ""
+) -> ScopeHead:
     return ScopeHead(
-        scope=SCOPE,
+        scope=scope,
         epoch=EPOCH,
         listing="",
         listed_at=at,
@@ -194,6 +215,7 @@ def installed(at: str, window_end: str = "", window_start: str = "") -> ScopeHea
         window_start=window_start,
         window_end=window_end,
         contiguous=False,
+        complete_to=complete_to,
     )
 
 
@@ -629,6 +651,51 @@ def test_keys_that_nothing_told_of_are_not_looked_at() -> None:
     assert set(ledger.touched(SCOPE, rows, EPOCH, [("n", "3")])) == {("n", "1"), ("n", "3"), ("n", "9")}
     assert set(ledger.touched(SCOPE, {}, EPOCH, [])) == {*rows, ("n", "9")}
     assert set(ledger.touched(SCOPE, rows, "another", [])) == {*rows, ("n", "9")}
+
+
+def test_stream_of_another_history_has_yet_to_begin() -> None:
+    ledger = ready()
+    listed(ledger, {X: State("u", "5")}, "10")
+    book = ledger.book(SCOPE)
+    book.merged.gap("10")
+    book.installed = installed("10")
+    head = ledger.scope_head(SCOPE)
+    assert head is not None
+    assert head.contiguous
+    ledger.install(SCOPE, {}, "8", "uid/1")
+    book.installed = msgspec.structs.replace(installed("8"), epoch="uid/1")
+    head = ledger.scope_head(SCOPE)
+    assert head is not None
+    assert (head.contiguous, head.complete_at) == (False, "8")
+    book.merged.gap("8")
+    head = ledger.scope_head(SCOPE)
+    assert head is not None
+    assert head.contiguous
+
+
+def test_what_was_read_ahead_of_the_stream_hides_nothing_that_the_stream_brings_yet() -> None:
+    ledger = Ledger(events_max=4)
+    ledger.book(SCOPE).epoch = EPOCH
+    listed(ledger, {}, "10")
+    took(ledger, Y, "v", "11")
+    ledger.told(SCOPE, X, Event("u", "50", False), record_of("u", "50"))
+    for version in ("12", "13", "14", "15"):
+        took(ledger, Y, "v", version)  # old ones are folded meanwhile
+    assert ledger.book(SCOPE).merged.folded_to
+    assert lines(took(ledger, ("a", "z"), "w", "16")) == [("ADDED", "w", "16", b"w@16")]
+
+
+@pytest.mark.parametrize(("start", "is_taken"), [("10", True), ("14", False)], ids=["log-is-whole", "log-begins-later"])
+def test_list_older_than_rows_whose_deletions_nobody_remembers_is_refused(start: str, is_taken: bool) -> None:
+    ledger = Ledger()
+    ledger.take_over(installed("10", "15", "10", complete_to="15"))  # X was deleted at 14
+    ledger.log_begins(SCOPE, start)
+    if is_taken:
+        ledger.replay(SCOPE, X, Event("u", "14", deleted=True))
+    prediction = ledger.install(SCOPE, {X: State("u", "5")}, "12", EPOCH)
+    assert (prediction is not None) is is_taken
+    assert ledger.book(SCOPE).merged.now(X) is None
+    assert ledger.install(SCOPE, {}, "15", EPOCH) is not None
 
 
 # Lists that are told by what differs.
