@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 import aiohttp
 
@@ -38,6 +38,7 @@ async def watch(
     max_line_bytes: int = framing.MAX_LINE_BYTES,
     on_open: Callable[[], None] | None = None,
     see: See | None = None,
+    rest: Callable[[int], Awaitable[None]] | None = None,
     wall: Callable[[], float] = time.time,
 ) -> AsyncGenerator[list[WatchEvent], None]:
     """Events at ``path`` after ``version``; each list (never empty) is what one read from the network completed.
@@ -46,7 +47,7 @@ async def watch(
     normally. ``silence_s`` without a byte is ``ClusterUnreachable``: ask for bookmarks, which come about once a minute.
     ``initial_events`` asks for all objects that exist first, ended by a bookmark with ``ends_initial``; only then may
     ``version`` be empty. ``params`` may hold selectors. ``on_open`` is called when the server has accepted the watch.
-    ``see`` looks at each object.
+    ``see`` looks at each object. ``rest`` is awaited after each batch, with its length; nothing is read meanwhile.
 
     Events before an error are given first. Raises ``Gone``, ``Throttled``, ``ServerFailed``, ``Unauthorized``,
     ``Forbidden``, ``NotFound`` for a refusal, as status or in the stream; ``BadData`` for a damaged stream;
@@ -82,6 +83,8 @@ async def watch(
                 yield batch
             if failure is not None:
                 raise failure
+            if rest is not None:
+                await _rested(response, rest(len(batch)))
 
 
 async def _read(
@@ -98,6 +101,21 @@ async def _read(
         raise errors.ClusterUnreachable(
             f"{where}: not a byte from {peer.server} in {silence_s:.3g} s; the connection is taken for dead"
         ) from error
+
+
+async def _rested(response: aiohttp.ClientResponse, resting: Awaitable[None]) -> None:
+    """Let what comes wait in the kernel, where it wakes nobody, and is read in one piece."""
+    connection = response.connection
+    transport = None if connection is None else connection.transport
+    if transport is None or not transport.is_reading():  # aiohttp has more than it wants, and reads on later
+        await resting
+        return
+    transport.pause_reading()
+    try:
+        await resting
+    finally:
+        if not transport.is_closing():
+            transport.resume_reading()
 
 
 def _batch(

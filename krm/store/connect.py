@@ -13,6 +13,7 @@ from redis import exceptions
 from krm.errors import ConfigError, Fenced, OutOfStep, StoreRefused, StoreUnreachable
 from krm.settings import Secret
 from krm.store.clients import ClusterRedis, client_of
+from krm.store.pace import Pace
 
 BLOCK_MS: Final = 1_000
 MIN_VERSION: Final = (7, 0)
@@ -72,6 +73,8 @@ class Store:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self.pace = Pace()
+        """By which everybody who follows something through this client goes there."""
 
     async def check(self, *, writer: bool) -> list[str]:
         """See that Redis answers, is new enough and does not evict; warnings for what could not be checked.

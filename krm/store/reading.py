@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from krm.errors import CorruptData, UnknownFormat
 from krm.resources import Resource
@@ -28,8 +27,7 @@ FOREIGN: Final = "?"
 ROLES: Final = ("streamer", "verifier", "aggregator", "collector")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One step of a table: the record of the row after it and before it."""
 
     id: str

@@ -80,12 +80,27 @@ class _Kept(msgspec.Struct, array_like=True):
     time_streamed: float | None
 
 
+class Identity(msgspec.Struct, array_like=True, gc=False):
+    """Of which object a record is, and of which state of it: the beginning of its head."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name)"""
+        return (self.namespace, self.name)
+
+
 _MAX_SHARED: Final = 65_536
 _SPARE_SHARED: Final = 1_024
 _decode_labels = msgspec.msgpack.Decoder(dict[str, str]).decode
 _decode_owners = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _encode_head = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(_Kept).decode
+_decode_identity = msgspec.msgpack.Decoder(Identity).decode
 
 
 class Codec:
@@ -165,12 +180,7 @@ class Codec:
 
     def decode(self, record: bytes) -> Row:
         """The row of a record; the body stays compressed. Raises ``CorruptData``, ``UnknownFormat``."""
-        opened = envelope.unseal(record)
-        if opened.schema != self._schema:
-            raise errors.UnknownFormat(
-                f"a stored row of {self.resource.plural} has other columns than this KRM derives; workers and API"
-                " must be of one version"
-            )
+        opened = self._opened(record)
         try:
             head = _decode_head(opened.head)
             labels, owners = self._in_common(bytes(head.labels), bytes(head.owners))
@@ -189,6 +199,23 @@ class Codec:
             head.time_streamed,
             record,
         )
+
+    def identity(self, record: bytes) -> Identity:
+        """Of which object a record is, without decoding the rest. Checks and raises as ``decode``."""
+        opened = self._opened(record)
+        try:
+            return _decode_identity(opened.head)
+        except msgspec.DecodeError as error:
+            raise errors.CorruptData(f"the head of a stored row does not decode: {error}") from error
+
+    def _opened(self, record: bytes) -> Envelope:
+        opened = envelope.unseal(record)
+        if opened.schema != self._schema:
+            raise errors.UnknownFormat(
+                f"a stored row of {self.resource.plural} has other columns than this KRM derives; workers and API"
+                " must be of one version"
+            )
+        return opened
 
     def _in_common(self, labels: bytes, owners: bytes) -> tuple[Mapping[str, str], tuple[str, ...]]:
         """Labels and owners out of a head; rows that have the same share them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from krm.errors import CorruptData, Fenced, StoreRefused
 from krm.objects.versions import is_valid
@@ -56,8 +56,7 @@ class Position:
     epoch: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of the log of events: type A(dded) M(odified) D(eleted) B(ookmark) G(ap), or ``UNREADABLE``."""
 
     id: str
@@ -250,8 +249,7 @@ class ListWriter(Writer):
         return (asked[-1][0].decode() if asked else after), Wanted(rows=rows, records=full), reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One step of a table: ADDED, MODIFIED, DELETED (a change), PUT (a row of a new table) or DRIFT (a line of it)."""
 
     kind: str

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from krm.store.rows import Row
 
@@ -18,8 +17,7 @@ RESYNC: Final = None
 """Stands for "what was told so far does not hold any more"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """One step of the replica; ``before`` is None for an addition, ``after`` for a deletion."""
 
     id: str

@@ -23,6 +23,7 @@ from krm.objects import versions
 from krm.resources import Resource
 from krm.store import envelope
 from krm.store.head import Head, WorkerStatus
+from krm.store.pace import Pace
 from krm.store.reading import FOREIGN, Change
 from krm.store.rows import DIGEST_MODULUS, Row, digest
 from krm.table import freshness as fresh
@@ -107,6 +108,7 @@ class Follower:
         monotonic: Callable[[], float] = time.monotonic,
         poll_s: float = POLL_S,
         redact: Iterable[str] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.source = source
         self.replica = replica
@@ -123,6 +125,7 @@ class Follower:
         self._monotonic = monotonic
         self._poll_s = poll_s
         self._redact = frozenset(redact)
+        self._pace = pace or Pace()
         self._clock: tuple[int, float] | None = None
         self._proofs = _Proofs()
         self._seen: Head | None = None
@@ -366,6 +369,7 @@ class Follower:
             _end_if_cancelled()
             seen = self._seen
             changes = await self.source.changes(self._cursor, block_ms=BLOCK_MS, count=BATCH)
+            came_at = self._pace.now()
             self.trouble = None
             if self._doubt is not None:
                 raise _LostError(self._doubt)
@@ -380,6 +384,8 @@ class Follower:
                     # Somebody waits for a version: do not make them wait for the next look at the head.
                     self._consider(await self.source.head())
                 self._tell()
+                if len(changes) < BATCH:
+                    await self._pace.followed(self.resource.plural, len(changes), came_at)
 
     async def _apply_all(self, changes: Sequence[Change]) -> None:
         for change in changes:

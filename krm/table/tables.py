@@ -12,6 +12,7 @@ from typing import Final
 from krm.errors import AnswerError, Code
 from krm.objects import versions
 from krm.resources import Resource
+from krm.store.pace import Pace
 from krm.store.rows import Codec
 from krm.table.follow import Follower, Source
 from krm.table.freshness import Freshness, State
@@ -37,10 +38,14 @@ class Tables:
         """Tables that follow ``sources``, one for each resource; rows that hold what ``redact`` names are not shown."""
         known = list(sources)
         cluster = known[0].cluster if known else ""
+        pace = Pace()
         return cls(
             (
                 Follower(
-                    source, Replica(source.resource, Codec(source.resource), cluster=source.cluster), redact=redact
+                    source,
+                    Replica(source.resource, Codec(source.resource), cluster=source.cluster),
+                    redact=redact,
+                    pace=pace,
                 )
                 for source in known
             ),

@@ -83,9 +83,11 @@ class Aggregator(Worker):
         lists_cursor = await self._table.last_list()
         await self._begin()
         await self._install_new()
+        pace = self._table.store.pace
         while True:
             await self._publish()
             entries, seen = await self._follow(lists_cursor, block_ms=BLOCK_MS)
+            came_at = pace.now()
             if seen != lists_cursor:
                 # The list first: it may be of another history, whose events mean nothing before it.
                 lists_cursor = seen
@@ -97,6 +99,8 @@ class Aggregator(Worker):
                     await self._flush()
             self._settle_drift()
             await self._ask_about_unreadable()
+            if len(entries) < EVENTS_AT_ONCE:
+                await pace.followed(self.resource.plural, len(entries), came_at)
 
     async def _follow(self, lists_cursor: str, *, block_ms: int) -> tuple[list[Entry], str]:
         """Events behind the cursor and the newest list; tells the books of events that went before they were read."""
@@ -210,7 +214,7 @@ class Aggregator(Worker):
 
     def _event(self, entry: Entry, *, replayed: bool) -> None:
         try:
-            row = self._codec.decode(entry.record)
+            row = self._codec.identity(entry.record)
         except (errors.CorruptData, errors.UnknownFormat) as error:
             # What it said is lost: a gap, as if the stream had not seen it. The next list closes it.
             logger.warning("an event in the log does not decode", extra={**self._names(), "reason": str(error)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -166,6 +167,7 @@ class Streamer(Worker):
             silence_s=SILENCE_S,
             on_open=lambda: self._hear(stream.scope, connected=True),
             see=self._codec.cleaner.see,
+            rest=functools.partial(self._table.store.pace.led, f"{self.resource.plural} {stream.scope}"),
         )
         async with contextlib.aclosing(events):
             async for batch in events:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from krm import errors
 from krm.kube import framing, watching
@@ -64,6 +65,51 @@ async def test_events_come_as_they_were_sent_until_the_server_ends(connected: Op
         assert opened == [True]
         assert cluster.bytes_received == sum(map(len, sent))
         assert cluster.requests == 1
+
+
+async def test_what_comes_while_it_rests_is_left_where_it_is_and_read_in_one_piece(
+    connected: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[bytes] = []
+    receive = ResponseHandler.data_received
+
+    def received(self: ResponseHandler, data: bytes) -> None:
+        pieces.append(data)
+        receive(self, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", received)
+    sent, more = [line("ADDED", "6"), line("MODIFIED", "7"), line("MODIFIED", "8")], asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        first, *others = [b"%x\r\n%b\r\n" % (len(one), one) for one in sent]
+        writer.write(apiserver.head(200, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}) + first)
+        await asyncio.wait_for(more.wait(), 10)
+        for chunk in others:
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(0)  # its own turn of the loop
+        written.set()
+        await asyncio.wait_for(rested.wait(), 10)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    written, rested, rests = asyncio.Event(), asyncio.Event(), []
+
+    async def rest(events: int) -> None:
+        rests.append(events)
+        more.set()
+        before = len(pieces)
+        await asyncio.wait_for(written.wait(), 10)
+        for _ in range(20):  # on one machine what was written can be read at once
+            await asyncio.sleep(0)
+        assert len(pieces) == before
+        rested.set()
+
+    async with apiserver.running(answer) as server:
+        cluster = await connected(server.url)
+        batches = [[event.version for event in batch] async for batch in watch(cluster, rest=rest)]
+        assert batches == [["6"], ["7", "8"]]
+        assert rests == [1, 2]
 
 
 async def test_what_is_asked_for(connected: Open) -> None:

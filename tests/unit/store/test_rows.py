@@ -159,14 +159,27 @@ def test_row_of_other_columns_is_an_unknown_format() -> None:
     record = Codec(PODS).encode(raw()).record
     other = replace(PODS, columns=(Column(name="x", path="spec.x"),))
     assert rows.schema(other) != rows.schema(PODS)
-    with pytest.raises(UnknownFormat, match="one version"):
-        Codec(other).decode(record)
+    for read in (Codec(other).decode, Codec(other).identity):
+        with pytest.raises(UnknownFormat, match="one version"):
+            read(record)
 
 
 def test_head_that_does_not_decode_is_corrupt() -> None:
     data = envelope.seal(Envelope(envelope.Compression.NONE, rows.schema(PODS), 0, b"\x01", b"", 0))
-    with pytest.raises(CorruptData, match="head"):
-        Codec(PODS).decode(data)
+    for read in (Codec(PODS).decode, Codec(PODS).identity):
+        with pytest.raises(CorruptData, match="head"):
+            read(data)
+
+
+def test_identity_is_what_the_whole_row_says_and_is_checked_like_it() -> None:
+    row = Codec(PODS).encode(raw(labels={"a": "b"}))
+    found = Codec(PODS).identity(row.record)
+    assert (found.key, found.uid, found.version) == (row.key, row.uid, row.version)
+    for place in range(len(row.record)):
+        damaged = bytearray(row.record)
+        damaged[place] ^= 1
+        with pytest.raises((CorruptData, UnknownFormat)):
+            Codec(PODS).identity(bytes(damaged))
 
 
 def test_body_is_read_by_whoever_knows_the_dictionary() -> None:
