@@ -19,6 +19,7 @@ from krm.resources import Resource
 from krm.schema import common, matched, relations, scopes
 from krm.schema.context import Context, Freshness
 from krm.schema.facts import Owner
+from krm.schema.meeting import Guest
 from krm.schema.relations import Related, Relation
 from krm.schema.scalars import DateTime, Long, Quantity
 from krm.store.rows import Row
@@ -142,7 +143,9 @@ class Connection:
         return self.as_of.resource_version or None
 
 
-async def connection(context: Context, resource: Resource, given: Mapping[str, Any]) -> Connection:
+async def connection(
+    context: Context, resource: Resource, given: Mapping[str, Any], guest: Guest | None = None
+) -> Connection:
     """The answer to a list field with these arguments (those not given are None). Raises ``AnswerError``."""
     check_cluster(context, given.get("cluster"))
     query = list_query(context, resource, given)
@@ -152,7 +155,10 @@ async def connection(context: Context, resource: Resource, given: Mapping[str, A
     if query.namespaces is None and not scope.complete:
         scope = await scopes.listed(context, resource, None)  # by waiting, namespaces may have come
     related = await context.related()
+    if guest is not None and await guest.meet():
+        await wait(context, resource, given)  # the others took their time
     # From here on in one turn of the event loop: the version must not be newer than the rows.
+    related.begin()
     replica = context.source.get(resource)
     as_of = context.source.freshness(resource)
     position = context.source.position(resource)
@@ -195,7 +201,7 @@ def list_query(context: Context, resource: Resource, given: Mapping[str, Any]) -
     )
 
 
-async def single(context: Context, resource: Resource, given: Mapping[str, Any]) -> Node | None:
+async def single(context: Context, resource: Resource, given: Mapping[str, Any], guest: Guest) -> Node | None:
     """The answer to a field for one object; None if there is none. Raises ``AnswerError``."""
     check_cluster(context, given.get("cluster"))
     namespace = given.get("namespace")
@@ -204,6 +210,10 @@ async def single(context: Context, resource: Resource, given: Mapping[str, Any])
     name = arguments.name("name", given["name"])
     await scopes.read(context, resource, namespace or "", name)
     replica = await wait(context, resource, given)
+    related = await context.related()
+    if await guest.meet():
+        replica = await wait(context, resource, given)
+    related.begin()
     row = replica.get(namespace or "", name)
     return None if row is None else Node(replica, row)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -213,8 +213,8 @@ def _plain(name: str, type_: Any, attribute: str | None = None) -> StrawberryFie
 
 
 def _list_field(resource: Resource, connection: type) -> StrawberryField:
-    async def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> answers.Connection:
-        return await answers.connection(context, resource, given)
+    def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> Awaitable[answers.Connection]:
+        return context.meeting.guest().attend(lambda guest: answers.connection(context, resource, given, guest))
 
     scope = _SCOPE if resource.namespaced else {}
     arguments = {"cluster": _TEXT, **scope, **_CHOICE, **_FRESH}
@@ -222,8 +222,8 @@ def _list_field(resource: Resource, connection: type) -> StrawberryField:
 
 
 def _single_field(resource: Resource, kind: type) -> StrawberryField:
-    async def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> answers.Node | None:
-        return await answers.single(context, resource, given)
+    def resolve(_source: Any, context: Context, given: Mapping[str, Any]) -> Awaitable[answers.Node | None]:
+        return context.meeting.guest().attend(lambda guest: answers.single(context, resource, given, guest))
 
     key = {"namespace": str, "name": str} if resource.namespaced else {"name": str}
     arguments = {"cluster": _TEXT, **key, **_FRESH}

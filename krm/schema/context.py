@@ -17,6 +17,7 @@ from krm.resources import Resource
 from krm.schema.facts import AllFacts
 from krm.schema.keeping import Keeper
 from krm.schema.matched import Memory
+from krm.schema.meeting import Meeting
 from krm.schema.parts import Part
 from krm.schema.relations import Related
 from krm.store.head import DriftLine
@@ -142,6 +143,8 @@ class Context:
     facts: AllFacts = field(default_factory=AllFacts)
     memory: Memory = field(default_factory=Memory)
     """What subscriptions of the process remember together."""
+    meeting: Meeting = field(default_factory=Meeting)
+    """Of the fields of the question that read rows."""
     filters: dict[Any, Any] = field(default_factory=dict)
     """What the arguments of relations mean, which are the same for every row."""
     reached: frozenset[str] | None = None
@@ -158,6 +161,7 @@ class Context:
     def expect(self, reached: frozenset[str]) -> None:
         """The next question can reach these kinds and no others."""
         self.reached, self._scopes, self._related = reached, None, None
+        self.meeting = Meeting()
 
     def relations(self) -> Related | Awaitable[Related]:
         """How kinds are related, within the caller's rights; these are asked for once a question."""

@@ -98,6 +98,7 @@ class _Link:
 
     def project(self, run: Run, rows: Sequence[Row]) -> Turns[list[bytes]]:
         """The member of each row."""
+        yield from run.prepared(self)
         replica, found = run.related(self, rows)
         yield
         texts: dict[int, bytes] = {}
@@ -140,6 +141,13 @@ class Run:
         """The same of what has no relations."""
         self.used[id(plan)] = (plan, replica)
         return plan.project(replica, rows)
+
+    def prepared(self, link: _Link) -> Turns[None]:
+        """What ``related`` needs. Raises ``Anomaly``."""
+        try:
+            yield from self.relations.prepared(link.relation)
+        except (AnswerError, LookupError) as error:
+            raise Anomaly from error
 
     def related(self, link: _Link, rows: Sequence[Row]) -> tuple[Replica, list[list[Row]]]:
         """For each row those that the caller may see and asked for, and where they are. Raises ``Anomaly``."""

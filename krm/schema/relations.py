@@ -5,11 +5,13 @@ A relation shows only what the caller may list; rights are applied here, before 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from krm.errors import AnswerError, Code
+from krm.query.cells import Turns
 from krm.query.lists import EVERYTHING, Scope
 from krm.resources import DEPLOYMENTS, INGRESSES, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCES, SERVICES, Resource
 from krm.schema.facts import AllFacts, Owner, Selector
@@ -41,6 +43,18 @@ class Related:
         self._facts = facts
         self._scopes = scopes
         self._looks: dict[str, Look] = {}
+
+    def begin(self) -> None:
+        """Look at every kind that the question can reach now, for all that is told of it: one moment for all."""
+        for resource in RESOURCES.values():
+            if self._scopes is not None and resource.plural in self._scopes:
+                with contextlib.suppress(AnswerError):  # told where it is reached
+                    self.look(resource)
+
+    def prepared(self, relation: Relation) -> Turns[None]:
+        """Work out what ``follow`` needs, where that may take a while. Raises ``AnswerError``."""
+        if relation.find is _pods_of_node:
+            yield from self.look(PODS).by_node()
 
     def renew(self) -> None:
         """Look again: for whoever goes on telling after rows have changed."""
@@ -102,7 +116,7 @@ class Related:
                 raise
             return None
         scope = self.scope(resource)
-        row = replica.find(uid)
+        row = self.look(resource).find(uid)
         if row is None or (scope.namespaces is not None and row.namespace not in scope.namespaces):
             return None
         return replica, row
@@ -208,8 +222,8 @@ def _claim_names(pod: Row) -> Iterable[str]:
     return column(PODS, pod, "persistentVolumeClaims") or ()
 
 
-def _pods_of_node(related: Related, node: Row) -> list[Row]:
-    return related.replica(PODS).on_node(node.name)
+def _pods_of_node(related: Related, node: Row) -> Sequence[Row]:
+    return related.look(PODS).on_node(node.name)
 
 
 def _table(*relations: Relation) -> Mapping[str, Relation]:

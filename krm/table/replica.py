@@ -193,7 +193,7 @@ class Replica:
     def _replace(self, before: Row, row: Row, slot: int) -> None:
         self._segments[row.namespace].replace(row, slot)
         self._table[slot] = row
-        if before.labels != row.labels or before.owners != row.owners or self._node(before) != self._node(row):
+        if before.labels != row.labels or before.owners != row.owners or self.node(before) != self.node(row):
             self._unindex(before, slot)
             self._index(row, slot)
         self.columns.forget(slot)
@@ -214,7 +214,8 @@ class Replica:
         self.columns.forget(slot)
         self.digest = (self.digest - digest(row.uid, row.version)) % DIGEST_MODULUS
 
-    def _node(self, row: Row) -> Any:
+    def node(self, row: Row) -> Any:
+        """The node that a row is on, of kinds that have one."""
         return None if self._node_at is None else row.columns[self._node_at]
 
     def _index(self, row: Row, slot: int) -> None:
@@ -222,7 +223,7 @@ class Replica:
         self._index_but_labels(row, slot)
 
     def _index_but_labels(self, row: Row, slot: int) -> None:
-        node = self._node(row)
+        node = self.node(row)
         if isinstance(node, str):
             self.nodes.add(node, slot)
         for owner in filter(None, row.owners):
@@ -230,7 +231,7 @@ class Replica:
 
     def _unindex(self, row: Row, slot: int) -> None:
         self.labels.discard(row.labels, slot)
-        node = self._node(row)
+        node = self.node(row)
         if isinstance(node, str):
             self.nodes.discard(node, slot)
         for owner in filter(None, row.owners):
