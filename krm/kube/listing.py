@@ -105,10 +105,12 @@ async def pages(
     params: Mapping[str, str] | None = None,
     max_page_bytes: int = MAX_PAGE_BYTES,
     managed: bool = True,
+    ahead: bool = True,
 ) -> AsyncGenerator[Page, None]:
     """The pages of the list at ``path`` (``/api/v1/pods``), each of at most ``limit`` objects.
 
-    ``params`` may hold selectors. Without ``managed``, objects may come without managed fields. ``timeout_s``
+    ``params`` may hold selectors. Without ``managed``, objects may come without managed fields. With ``ahead`` the next
+    page is on its way while the caller has the one before. ``timeout_s``
     bounds the whole list, the caller's own time included, ``page_timeout_s`` one page. Raises ``Gone`` when the
     version was compacted away on the way, ``BadData`` for what is not a consistent list, ``ClusterUnreachable``
     when the time is up, and what else a request raises. Only after the page that is the last has come is the list
@@ -126,6 +128,7 @@ async def pages(
         page_timeout_s,
         {},
         max_page_bytes,
+        ahead,
     )
     async with aclosing(_followed(ask, where, functools.partial(parse, managed=managed))) as found:
         async for page in found:
@@ -133,7 +136,13 @@ async def pages(
 
 
 async def identities(
-    cluster: Cluster, path: str, *, limit: int, timeout_s: float, page_timeout_s: float | None = None
+    cluster: Cluster,
+    path: str,
+    *,
+    limit: int,
+    timeout_s: float,
+    page_timeout_s: float | None = None,
+    ahead: bool = True,
 ) -> AsyncGenerator[IdentityPage, None]:
     """As ``pages``, of the objects' metadata alone, of which only the identities are read: one look at each byte.
 
@@ -149,6 +158,7 @@ async def identities(
         page_timeout_s,
         {"Accept": _METADATA_ACCEPT},
         MAX_PAGE_BYTES,
+        ahead,
     )
     async with aclosing(_followed(ask, where, parse_identities)) as found:
         async for page in found:
@@ -166,12 +176,13 @@ class _Asking:
     page_timeout_s: float | None
     headers: Mapping[str, str]
     max_page_bytes: int
+    ahead: bool
 
 
 async def _followed(
     ask: _Asking, where: str, read: Callable[[bytes, str], tuple[_Page, str]]
 ) -> AsyncGenerator[_Page, None]:
-    """Page after page of one version, to the last. The next one is on its way while the caller has the one before."""
+    """Page after page of one version, to the last."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ask.timeout_s
 
@@ -198,11 +209,13 @@ async def _followed(
             if following and following == token:
                 raise errors.BadData(f"{where}: a page is followed by itself")
             first, token = first or page, following
-            if following:
+            if following and ask.ahead:
                 coming = asked({**ask.query, "continue": following})
             yield page
             if not following:
                 return
+            if not ask.ahead:
+                coming = asked({**ask.query, "continue": following})
             left_s()
         raise errors.BadData(f"{where}: over {_MAX_PAGES} pages")
     finally:

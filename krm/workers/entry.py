@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import secrets
 import signal
 import socket
@@ -33,8 +32,6 @@ from krm.workers.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
-VERIFIER_NICE: Final = 10
-"""A list may take as long as it takes: where processors are short, it is not what events and answers wait for."""
 ALIVE_S: Final = 5.0
 """From one touch of the file for the liveness probe to the next."""
 
@@ -52,11 +49,10 @@ def main(
 
     ``alive_file`` is touched as long as the event loop runs: for a liveness probe.
     """
-    # Books live long: what is here now is never looked at again, and full collections of the rest become rare.
+    # Books live long: what is here now is never looked at again, and full collections of the rest become rare. Young
+    # objects are looked at a few thousand at a time, a millisecond or two: events wait for it.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    if role == "verifier":
-        os.nice(VERIFIER_NICE)
+    gc.set_threshold(5_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context, alive_file=alive_file))
 

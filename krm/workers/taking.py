@@ -96,6 +96,11 @@ class Taking:
         self._pending_bytes = 0
 
     @property
+    def has_known(self) -> bool:
+        """Whether there is a list before, which it is held against."""
+        return bool(self._known.rows)
+
+    @property
     def rows(self) -> int:
         """How many have been taken."""
         return len(self._seen)

@@ -38,6 +38,11 @@ METADATA_PAGES: Final = 4
 """How many times as many objects are in a page of metadata: these are smaller, and cheaper to make."""
 WHOLE_S: Final = 300.0
 """How long lists are of whole objects where metadata could not be listed, before it is tried again."""
+REST_S: Final = 0.1
+"""The longest rest between two pages of a list."""
+HELD_LOOK_S: Final = 0.05
+HELD_LOOKS: Final = 40
+"""How often, ``HELD_LOOK_S`` apart, it is looked whether the table stands for the list before."""
 NOT_ACCEPTABLE: Final = 406
 SUSPICIOUS_ROWS: Final = 100
 """A list that lost more than this many rows, and more than half, is read once more before it is believed."""
@@ -45,6 +50,20 @@ SUSPICIOUS_ROWS: Final = 100
 
 class _NotOfferedError(Exception):
     """The API server does not list metadata alone."""
+
+
+class _Pace:
+    """Leaves half of the time to others where a table stands already: answers wait for events, not for this list."""
+
+    def __init__(self, *, is_slow: bool) -> None:
+        self._is_slow = is_slow
+        self._worked_s = time.process_time()
+
+    async def rest(self) -> None:
+        """As long as there was work since the last time."""
+        if self._is_slow:
+            await asyncio.sleep(min(time.process_time() - self._worked_s, REST_S))
+            self._worked_s = time.process_time()
 
 
 class Verifier(Worker):
@@ -123,13 +142,22 @@ class Verifier(Worker):
         return newer(before.listed_at, head.listed_at) or newer(self._stream_end, head.listed_at)
 
     async def _installed(self, scope: str, before: ListHead | None) -> Known:
-        """The last list, if the table holds every record of it; else nothing: all are sent then."""
+        """The last list, if the table holds every record of it; else nothing: all are sent then.
+
+        A list that was installed just now is waited for: whoever asks for one list after the other asks for what
+        differs, not for all there is.
+        """
         known = self._known.get(scope)
         if before is None or known is None or before.listing != known.name:
             return Known()
-        table = await self._table.head()
-        held = table is not None and any(s.scope == scope and s.listing == known.name for s in table.scopes)
-        return known if held else Known()
+        for _ in range(HELD_LOOKS):
+            table = await self._table.head()
+            if table is None or table.state != "ready":
+                break
+            if any(s.scope == scope and s.listing == known.name for s in table.scopes):
+                return known
+            await asyncio.sleep(HELD_LOOK_S)
+        return Known()
 
     async def _heads(self) -> Mapping[str, ListHead]:
         """Headers of the installed lists; none where they cannot be read: new ones replace them."""
@@ -210,7 +238,9 @@ class Verifier(Worker):
             limit=self._settings.list_page_size,
             timeout_s=LIST_TIMEOUT_S,
             page_timeout_s=PAGE_TIMEOUT_S,
+            ahead=not taken.has_known,
         )
+        pace = _Pace(is_slow=taken.has_known)
         async with contextlib.aclosing(pages):
             async for page in pages:
                 version = page.version
@@ -224,6 +254,7 @@ class Verifier(Worker):
                     items = list(page.items)
                 await taken.take(items)
                 self._count()
+                await pace.rest()
         return version
 
     async def _take_metadata(self, taken: Taking, scope: str, epoch: str) -> str:
@@ -235,13 +266,16 @@ class Verifier(Worker):
             limit=self._settings.list_page_size * METADATA_PAGES,
             timeout_s=LIST_TIMEOUT_S,
             page_timeout_s=PAGE_TIMEOUT_S,
+            ahead=False,
         )
+        pace = _Pace(is_slow=True)
         try:
             async with contextlib.aclosing(pages):
                 async for page in pages:
                     version = page.version
                     await taken.take_identities(page.identities)
                     self._count()
+                    await pace.rest()
         except errors.ServerFailed as error:
             if error.status == NOT_ACCEPTABLE:
                 raise _NotOfferedError(str(error)) from error

@@ -178,7 +178,11 @@ class Server:
         kind_name, api = shape if metadata_only else (f"{found.resource.kind}List", found.resource.api_version)
         head = json.dumps({"kind": kind_name, "apiVersion": api, "metadata": metadata}).encode()[:-1]
         items = [found.listed(n, versions[n], metadata_only=metadata_only) for n in range(start, end)]
-        return b"".join((head, b',"items":[', b",".join(items), b"]}\n"))
+        if not items:
+            return head + b',"items":[]}\n'
+        items[0] = head + b',"items":[' + items[0]
+        items[-1] += b"]}\n"
+        return b",".join(items)
 
     async def play(self, *, rate: float, seconds: float, samples_per_s: float, plurals: list[str]) -> None:
         """Change objects at ``rate``; prints of some changes where, which version and when they were written."""
