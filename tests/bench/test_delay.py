@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import statistics
 import time
@@ -97,6 +98,8 @@ async def measured(
     replaying: Replay, session: aiohttp.ClientSession, url: str, rate: int, plurals: tuple[str, ...]
 ) -> list[float]:
     """Seconds from a change to the answer that shows it, of the sampled changes of some seconds."""
+    gc.collect()
+    gc.freeze()  # collecting what all the tests' libraries are made of is no delay of KRM's
     delays: list[float] = []
 
     async def sample(one: Sample) -> None:
@@ -108,6 +111,7 @@ async def measured(
     while (one := await asyncio.to_thread(next, played, None)) is not None:
         asked.append(asyncio.create_task(sample(one)))
     await asyncio.gather(*asked)
+    gc.unfreeze()
     return delays
 
 
