@@ -121,6 +121,11 @@ def peak_bytes(process: subprocess.Popen[bytes]) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
+def resident_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The memory that a process has now."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.terminate()
