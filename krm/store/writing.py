@@ -182,8 +182,8 @@ class EventWriter(Writer):
         keys = [self.keys.fence, self.keys.events, self.keys.position, self.keys.delays]
         return int(await self._run(scripts.APPEND, keys, flat))
 
-    async def trim(self, head: Head, *, most: int = 1_000) -> int:
-        """Drop leading entries that the installed lists have seen; how many went."""
+    async def trim(self, head: Head, *, most: int = 100) -> int:
+        """Drop leading entries that the installed lists have seen; how many went. So few at once hold up nobody."""
         scopes = [part for s in head.scopes for part in (s.scope, s.epoch, s.listed_at)]
         keys = [self.keys.fence, self.keys.events, self.keys.position]
         dropped = await self._run(scripts.TRIM, keys, [self._holder, most, head.cursor, head.verified_at_ms, *scopes])
