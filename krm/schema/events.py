@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from krm.errors import AnswerError, Code, CorruptData, UnknownFormat
+from krm.errors import AnswerError, Code, CorruptData, StoreError, UnknownFormat
 from krm.query import arguments, lists, pages
 from krm.query.cells import View
 from krm.query.lists import ListQuery, Scope
@@ -131,7 +131,10 @@ class Subscription:
             if self._others() != self._as_of:
                 raise Lost
         while number < here[1]:
-            changes = await self._context.source.changes(self._resource, identifier, SLICE)
+            try:
+                changes = await self._context.source.changes(self._resource, identifier, SLICE)
+            except StoreError as error:
+                raise Lost from error  # the replica goes on without Redis; what came since the token is not told by it
             if not changes:
                 raise Lost
             for change in changes:

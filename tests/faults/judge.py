@@ -25,6 +25,8 @@ QUERY: Final = """{ pods { resourceVersion nodes { metadata { namespace name uid
  freshness { state contiguous verifiedAt verifiedResourceVersion epoch reason } } }"""
 CLOCK_MS: Final = 50
 """By how much the clocks of two processes that read the same one may seem to differ."""
+FORGETS: Final = 100
+"""After so many looks what lies before the last list is forgotten."""
 SLACK_S: Final = 1.5
 """Beyond two intervals and the list's duration: to look, and to answer."""
 
@@ -78,7 +80,15 @@ class Truth:
     def fits(self, key: Key, state: State | None, since: int) -> bool:
         """Whether ``key`` was ``state`` at version ``since`` or later."""
         versions, states = self.states.get(key, ([0], [None]))
-        return state in states[bisect_right(versions, since) - 1 :]
+        return state in states[max(0, bisect_right(versions, since) - 1) :]
+
+    def forget(self, before: int) -> None:
+        """Forget what was before a version that no answer may be older than: a look must not cost more each time."""
+        for key, (versions, states) in list(self.states.items()):
+            place = max(0, bisect_right(versions, before) - 1)
+            del versions[:place], states[:place]
+            if states == [None]:
+                del self.states[key]
 
 
 @dataclass
@@ -148,6 +158,8 @@ class Judge:
         if fresh["epoch"] == epoch and version < before:
             self._break("unflagged_stale", f"went back from {before} to {version}")
         self._last = (fresh["epoch"], version)
+        if self.looks % FORGETS == 0:
+            self.truth.forget(int(fresh["verifiedResourceVersion"]))
         exact = version if fresh["contiguous"] and self.is_lossless else int(fresh["verifiedResourceVersion"])
         exact = max(exact, self.truth.written_before(verified_ms - CLOCK_MS))
         fresh_enough = self.truth.written_before(asked_ms - self._allowed_ms()) if fresh["state"] == "SYNCED" else 0

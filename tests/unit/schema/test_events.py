@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from krm.auth.rights import AllRights, Named
+from krm.errors import StoreUnreachable
 from krm.query.lists import Scope
 from krm.resources import Resource
 from krm.schema.context import Context
 from krm.schema.engine import Request
 from krm.schema.matched import Memory
+from krm.store.reading import Change
 from krm.table.freshness import State
 from tests.sources import FilledSource, pod
 from tests.unit.schema.asking import engine
@@ -211,6 +214,25 @@ async def test_what_cannot_be_continued_is_a_resync_and_the_beginning_again() ->
     source.run = "run-2"
     async with subscribed(source, f'resumeToken: "{token}"') as events:
         assert await events.take(3) == again
+
+
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["redis is away", "a record is damaged"])
+async def test_changes_that_cannot_be_read_back_are_a_resync(is_damaged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = filled()
+    async with subscribed(source) as events:
+        await events.take(2)
+        token = events.token
+    source.change("pods", pod("b-1", phase="Pending", number=1))
+    if is_damaged:
+        source.log["pods"][-1] = dataclasses.replace(source.log["pods"][-1], record=b"damaged")
+    else:
+
+        async def away(*_: object) -> Sequence[Change]:
+            raise StoreUnreachable("away")
+
+        monkeypatch.setattr(source, "changes", away)
+    async with subscribed(source, f'resumeToken: "{token}"') as events:
+        assert await events.take(3) == ["RESYNC", "ADDED a-1 Running", "ADDED b-1 Pending"]
 
 
 async def test_a_table_that_is_loaded_anew_is_a_resync() -> None:
