@@ -42,6 +42,11 @@ class Page:
     body_bytes: int
     """Size of the page's JSON."""
 
+    @property
+    def count(self) -> int:
+        """How many objects it has."""
+        return len(self.items)
+
 
 class _Meta(msgspec.Struct):
     version: str = msgspec.field(name="resourceVersion", default="")
@@ -87,7 +92,13 @@ class IdentityPage:
     version: str
     """The list's resourceVersion, the same on all pages."""
     kind: str
+    remaining: int | None
     is_last: bool
+
+    @property
+    def count(self) -> int:
+        """How many objects it has."""
+        return len(self.identities)
 
 
 _Page = TypeVar("_Page", Page, IdentityPage)
@@ -196,7 +207,7 @@ async def _followed(
         return loop.create_task(_body(ask, where, query, min(left, ask.page_timeout_s or left)))
 
     first: _Page | None = None
-    token = ""
+    token, remaining = "", None
     coming = asked(ask.query)
     try:
         for _ in range(_MAX_PAGES):
@@ -206,9 +217,11 @@ async def _followed(
                     f"{where}: pages of different versions:"
                     f" {first.kind} {first.version}, then {page.kind} {page.version}"
                 )
+            if first is not None and remaining and not page.count:
+                raise errors.BadData(f"{where}: {remaining} more objects were told of, and a page without any came")
             if following and following == token:
                 raise errors.BadData(f"{where}: a page is followed by itself")
-            first, token = first or page, following
+            first, token, remaining = first or page, following, page.remaining
             if following and ask.ahead:
                 coming = asked({**ask.query, "continue": following})
             yield page
@@ -251,6 +264,7 @@ def parse_identities(body: bytes, where: str) -> tuple[IdentityPage, str]:
         identities=[item.metadata for item in found.items or ()],
         version=found.metadata.version,
         kind=found.kind,
+        remaining=found.metadata.remaining,
         is_last=not found.metadata.following,
     )
     return page, found.metadata.following

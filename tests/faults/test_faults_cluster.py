@@ -8,18 +8,22 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from krm.simulator import Fault, FaultKind, User
+from krm.store.head import ListHead
 from tests.faults import lab
 from tests.faults.figures import Figures
 from tests.faults.scale import FULL, scaled
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_800)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(scaled(1_800, 7_200))]
+
+BUSY_S = 10.0
+"""What a machine that others use as well may add to a bound."""
 
 
 async def happened(fault: Fault, times: int = 1, deadline_s: float = 60.0) -> None:
@@ -74,7 +78,7 @@ async def test_f3(figures: Figures, tmp_path: Path, interval_s: float) -> None:
             began = time.monotonic()
             await watched_anew(it, watches, 2 * interval_s + 30)
             figures.note(**{f"found_after_s_at_interval_{interval_s:g}": time.monotonic() - began})
-            assert time.monotonic() - began < interval_s + 5 + 2
+            assert time.monotonic() - began < interval_s + 5 + BUSY_S
             await it.heals()
 
 
@@ -178,7 +182,7 @@ async def test_f7(figures: Figures, tmp_path: Path, what: str) -> None:
 async def test_f8(figures: Figures, tmp_path: Path) -> None:
     figures.name("F8", "API server down: connections refused, then it is back")
     async with lab.running(tmp_path, figures, interval_s=3.0) as it:
-        for down_s in [0.5, 2, 8, 12] if not FULL else [1, 5, 30, 60, 300] * 4:
+        for down_s in [0.5, 2, 8, 12] if not FULL else [1, 5, 15, 45] * 4 + [60, 60, 120, 300]:
             await it.api_proxy.refuse()
             await it.live(down_s)
             await it.api_proxy.listen()
@@ -344,13 +348,26 @@ async def test_f17(figures: Figures, tmp_path: Path, writes_after: int) -> None:
 
 
 async def test_f18(figures: Figures, tmp_path: Path) -> None:
-    figures.name("F18", "list answers 200 without items")
+    figures.name("F18", "list, or a page of it, answers 200 without items")
+    rng = random.Random(18)
     async with lab.running(tmp_path, figures, interval_s=1.0) as it:
-        for _ in range(scaled(4, 20)):
-            fault = it.simulation.faults.add(FaultKind.EMPTY_LIST, resource="pods", count=1)
-            await happened(fault)
-            it.churn(10)
-            await it.heals()
+        table = it.table()
+        try:
+            for _ in range(scaled(6, 20)):
+                before = await table.list_heads()
+                fault = it.simulation.faults.add(
+                    FaultKind.EMPTY_LIST, resource="pods", count=1, every=rng.choice([1, 2, 3])
+                )
+                await happened(fault)  # at the first page, or at one that was told to have more
+                it.churn(10)
+
+                async def is_listed_again(before: Mapping[str, ListHead] = before) -> bool:
+                    return await table.list_heads() != before
+
+                await wait_until(is_listed_again, 60, "another list")  # which the next fault must not hit
+                await it.heals()
+        finally:
+            await table.store.close()
 
 
 async def test_f19(figures: Figures, tmp_path: Path) -> None:

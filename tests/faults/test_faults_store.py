@@ -32,7 +32,7 @@ from tests.faults.scale import scaled
 from tests.integration.kube import certificates
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_800)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(scaled(1_800, 7_200))]
 
 LEASE_S = 5.0
 F31 = "Redis takes rights away, has another password or an expired certificate"

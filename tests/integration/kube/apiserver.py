@@ -68,9 +68,15 @@ def refusal(code: int, message: str = "no", **headers: str) -> Answer:
 
 
 def page(
-    items: Sequence[dict[str, Any]], version: str = "5", following: str = "", kind: str = "PodList"
+    items: Sequence[dict[str, Any]],
+    version: str = "5",
+    following: str = "",
+    kind: str = "PodList",
+    remaining: int | None = None,
 ) -> dict[str, Any]:
-    meta = {"resourceVersion": version, **({"continue": following} if following else {})}
+    meta: dict[str, Any] = {"resourceVersion": version, **({"continue": following} if following else {})}
+    if remaining is not None:
+        meta["remainingItemCount"] = remaining
     return {"kind": kind, "apiVersion": "v1", "metadata": meta, "items": list(items)}
 
 

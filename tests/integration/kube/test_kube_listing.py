@@ -89,12 +89,18 @@ async def test_a_version_that_is_compacted_on_the_way_is_gone(connected: Open) -
         pytest.param(page([pod("c")], "6"), id="another version"),
         pytest.param(page([pod("c")], "5", kind="NodeList"), id="another kind"),
         pytest.param(page([pod("c")], "5", "c1"), id="followed by itself"),
+        pytest.param(page([], "5"), id="nothing, where more was told of"),
     ],
 )
 async def test_pages_that_do_not_belong_together_are_bad_data(connected: Open, second: dict[str, Any]) -> None:
-    async with apiserver.running(answer(page([pod("a")], "5", "c1")), answer(second)) as server:
+    async with apiserver.running(answer(page([pod("a")], "5", "c1", remaining=1)), answer(second)) as server:
         count, error = await failure(await connected(server.url))
         assert (count, type(error)) == (1, errors.BadData)
+
+
+async def test_a_last_page_without_objects_ends_a_list_of_which_no_more_was_told(connected: Open) -> None:
+    async with apiserver.running(answer(page([pod("a")], "5", "c1")), answer(page([], "5"))) as server:
+        assert [one.count async for one in pages(await connected(server.url))] == [1, 0]
 
 
 async def test_a_packed_page_is_unpacked_and_counted_as_it_came(connected: Open) -> None:
