@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -224,7 +223,7 @@ async def test_changes_that_cannot_be_read_back_are_a_resync(is_damaged: bool, m
         token = events.token
     source.change("pods", pod("b-1", phase="Pending", number=1))
     if is_damaged:
-        source.log["pods"][-1] = dataclasses.replace(source.log["pods"][-1], record=b"damaged")
+        source.log["pods"][-1] = source.log["pods"][-1]._replace(record=b"damaged")
     else:
 
         async def away(*_: object) -> Sequence[Change]:
