@@ -32,6 +32,8 @@ from krm.workers.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
+COLLECT_AFTER: Final = (5_000, 20, 100)
+"""Thresholds of the garbage collector."""
 ALIVE_S: Final = 5.0
 """From one touch of the file for the liveness probe to the next."""
 
@@ -52,7 +54,7 @@ def main(
     # Books live long: what is here now is never looked at again, and full collections of the rest become rare. Young
     # objects are looked at a few thousand at a time, a millisecond or two: events wait for it.
     gc.freeze()
-    gc.set_threshold(5_000, 20, 100)
+    gc.set_threshold(*COLLECT_AFTER)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context, alive_file=alive_file))
 
