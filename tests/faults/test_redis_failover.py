@@ -23,6 +23,7 @@ from krm.errors import StoreError
 from krm.store.reading import TableStore
 from tests import redis_forms
 from tests.chain import Chain, running
+from tests.faults.figures import Figures
 from tests.looking import Looking, looking
 from tests.redis_forms import Cluster, Form, Node, Sentinels
 from tests.waiting import NotInTimeError, wait_until
@@ -114,7 +115,11 @@ async def lose(form: Form, master: Node, key: str, end: End, chain: Chain, reade
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
-async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Path) -> None:
+async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Path, figures: Figures) -> None:
+    if kind == "cluster":
+        figures.name("F27", "Redis Cluster loses masters (killed, frozen, handed over), its slot is moved")
+    else:
+        figures.name("F26", "replica promoted that lacks the last writes")
     start = redis_forms.start_sentinels if kind == "sentinel" else redis_forms.start_cluster
     rng = random.Random(5)
     with start() as form:
@@ -126,14 +131,18 @@ async def test_fail_overs_at_two_hundred_events_a_second(kind: str, tmp_path: Pa
                 end = ENDS[number % len(ENDS)] if number < len(ENDS) else rng.choice(ENDS)
                 master = await asyncio.to_thread(form.master_of, key)
                 took_s = await lose(form, master, key, end, chain, reader)
+                figures.times += 1
+                figures.seconds.append(took_s)
                 print(f"{kind}: {end.__name__}, answers follow again {took_s:.1f} s after another server took over")
             if isinstance(form, Cluster):
                 await move_slot(form, key)
-                await goes_on(chain, reader)
+                figures.seconds.append(await goes_on(chain, reader))
+                figures.times += 1
             chain.simulation.set_churn(0)
             await wait_until(lambda: answers(chain.table()), 10, "connections are made anew")
             await chain.converged(60)
             await wait_until(lambda: reader.rows() == chain.truth(), 30, "the replica is the truth")
+            figures.unflagged_stale += len(reader.broken)
             assert reader.broken == []
             print(f"{kind}: {ROUNDS} fail-overs, {reader.looks} answers looked at, 0 wrong")
 
