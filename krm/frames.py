@@ -180,12 +180,13 @@ def _cells(codec: Codec, row: Row, source: str) -> dict[str, Any]:
 
 def _derived(resource: Resource, row: Row) -> Iterator[tuple[str, Any]]:
     for column, value in zip(resource.columns, row.columns, strict=True):
-        yield column.name, value
+        if column.is_shown:
+            yield column.name, value
 
 
 def _typed(resource: Resource, cells: list[dict[str, Any]], more: list[str]) -> pd.DataFrame:
     names = ["namespace", "name", "uid", "resource_version", "created", "labels"]
-    names += [column.name for column in resource.columns]
+    names += [column.name for column in resource.columns if column.is_shown]
     frame = pd.DataFrame(cells, columns=[*names, "source", "time_streamed", "object", *more])
     frame["created"] = pd.to_datetime(frame["created"], utc=True, errors="coerce", format="ISO8601")
     frame["time_streamed"] = pd.to_datetime(pd.to_numeric(frame["time_streamed"]), unit="s", utc=True)

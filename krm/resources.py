@@ -23,6 +23,8 @@ class Column:
 
     name: str
     path: str | None = None
+    is_shown: bool = True
+    """Whether frames have it unasked; others are there because answers often want them, so that no object is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,10 @@ PODS = Resource(
         Column(name="requests.cpu"),
         Column(name="requests.memory"),
         Column(name="requests.gpu"),
+        Column(name="serviceAccount", path="spec.serviceAccountName", is_shown=False),
+        Column(name="podIP", path="status.podIP", is_shown=False),
+        Column(name="hostIP", path="status.hostIP", is_shown=False),
+        Column(name="startTime", path="status.startTime", is_shown=False),
         Column(name="persistentVolumeClaims"),
     ),
 )

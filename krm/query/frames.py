@@ -118,7 +118,8 @@ def default(resource: Resource) -> Iterator[str]:
     yield "metadata.creationTimestamp"
     listed = {path.partition("[*]")[0]: path for path in paths.derived(resource)}
     for column in resource.columns:
-        yield column.path or listed[column.name]
+        if column.is_shown:
+            yield column.path or listed[column.name]
 
 
 def _column(name: str, path: FieldPath) -> Column:

@@ -202,14 +202,12 @@ class Plan:
         if found is not None:
             return found
         template = self._filled_by(replica)
-        text = None if template is None else template.fill_all(rows)
-        if text is not None:
-            return self.shelf.put(rows, text)
+        filled = [None] * len(rows) if template is None else template.fill_all(rows)
+        if isinstance(filled, bytes):
+            return self.shelf.put(rows, filled)
         known = self.shelf.known(rows)
-        if not known:
-            return self.shelf.joined(rows, self._made(replica, rows))
-        made = iter(self._made(replica, [row for row in rows if id(row) not in known]))
-        return self.shelf.joined(rows, [known[id(row)] if id(row) in known else next(made) for row in rows])
+        texts = [known.get(id(row)) or text for row, text in zip(rows, filled, strict=True)]
+        return self.shelf.joined(rows, self._completed(replica, rows, texts))
 
     @property
     def memory(self) -> int:
@@ -239,8 +237,13 @@ class Plan:
     def _made(self, replica: Replica, rows: Sequence[Row]) -> list[bytes]:
         """What is not known yet."""
         template = self._filled_by(replica)
-        out: list[Any] = [None] * len(rows) if template is None else [template.fill(row) for row in rows]
-        missing = [place for place, made in enumerate(out) if made is None]
+        filled = [None] * len(rows) if template is None else [template.fill(row) for row in rows]
+        return self._completed(replica, rows, filled)
+
+    def _completed(self, replica: Replica, rows: Sequence[Row], texts: Sequence[bytes | None]) -> list[bytes]:
+        """``texts``, with what the objects say where there is none."""
+        out: list[Any] = [*texts]
+        missing = [place for place, text in enumerate(texts) if text is None]
         unread = [rows[place] for place in missing]
         for place, row, body in zip(missing, unread, replica.codec.bodies(unread), strict=True):
             out[place] = self._from_object(replica, row, body)

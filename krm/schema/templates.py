@@ -22,6 +22,7 @@ Tree = Sequence[tuple[str, str, "Tree | str"]] | Any
 _encode: Final = msgspec.json.Encoder().encode
 _PLACE: Final = b"%b"
 _BETWEEN: Final = b'","'
+_FILLER: Final = "-"
 
 
 class Source(NamedTuple):
@@ -37,18 +38,31 @@ class Source(NamedTuple):
         """The text of a row, if it is certain."""
         value = getattr(row, self.member)
         value = value if self.column is None else value[self.column]
-        return value if type(value) is str and value and not any(odd in value for odd in self.odd) else None
+        if type(value) is not str or not value:
+            return None
+        for odd in self.odd:
+            if odd in value:
+                return None
+        return value
 
-    def texts(self, rows: Sequence[Row]) -> list[bytes] | None:
-        """Those of many rows as JSON without its quotes, if all are certain: made in one piece and cut again."""
+    def texts(self, rows: Sequence[Row], uncertain: set[int]) -> list[bytes]:
+        """Those of many rows as JSON without its quotes, made in one piece and cut again.
+
+        Where there is none that is certain, its place goes to ``uncertain``, and something else is in it.
+        """
         found: Any = map(itemgetter(Row._fields.index(self.member)), rows)
         values: list[Any] = list(found if self.column is None else map(itemgetter(self.column), found))
-        if set(map(type, values)) != {str} or not all(values):
-            return None
         text = _encode(values)
-        if b"\\" in text or any(odd.encode() in text for odd in self.odd):
-            return None  # what is escaped may have in it what looks like its end
-        return text[2:-2].split(_BETWEEN)
+        # What is escaped may have in it what looks like its end; an empty text may be missing in the object.
+        if b"\\" not in text and b'""' not in text and not any(odd.encode() in text for odd in self.odd):
+            cells: list[bytes] = text[2:-2].split(_BETWEEN)
+            if len(cells) == len(values) and type(values[0]) is str:  # whatever is no text has no quotes around it
+                return cells
+        for place, value in enumerate(values):
+            if type(value) is not str or not value or set(self.odd) & set(value) or b"\\" in _encode(value):
+                values[place] = _FILLER
+                uncertain.add(place)
+        return _encode(values)[2:-2].split(_BETWEEN)
 
 
 _METADATA: Final[dict[tuple[str, ...], Source]] = {
@@ -78,13 +92,14 @@ class Template:
             found.append(_encode(text))
         return self._text % tuple(found)
 
-    def fill_all(self, rows: Sequence[Row]) -> bytes | None:
-        """The JSON of several rows, joined by commas, or None if they have to be looked at one by one."""
-        texts = [source.texts(rows) for source in self._sources]
-        if not all(texts):
-            return None
+    def fill_all(self, rows: Sequence[Row]) -> bytes | list[bytes | None]:
+        """The JSON of several rows, joined by commas; or of each, None where the object has to be read."""
+        uncertain: set[int] = set()
+        texts = [source.texts(rows, uncertain) for source in self._sources]
         of_each: Any = zip(*texts, strict=True)
-        return b",".join([self._unquoted] * len(rows)) % tuple(chain.from_iterable(of_each))
+        if not uncertain:
+            return b",".join([self._unquoted] * len(rows)) % tuple(chain.from_iterable(of_each))
+        return [None if place in uncertain else self._unquoted % cells for place, cells in enumerate(of_each)]
 
 
 def compiled(tree: Tree, resource: Resource) -> Template | None:

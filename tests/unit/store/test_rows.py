@@ -42,14 +42,14 @@ def test_row_says_what_the_object_says() -> None:
                 "ownerReferences": [{"uid": "o1"}, {"uid": "o2"}, {"kind": "x"}],
             },
             "spec": {"nodeName": "node", "containers": [{"resources": {"requests": {"cpu": "0.5"}}}]},
-            "status": {"phase": "Running"},
+            "status": {"phase": "Running", "podIP": "10.0.0.1"},
         }
     ).encode()
     row = codec.encode(sent, time_streamed=1.5)
     assert (row.namespace, row.name, row.uid, row.version) == ("n", "p", "u", "12345678901234567890")
     assert (row.key, row.created, row.labels) == (("n", "p"), "2026-01-02T03:04:05Z", {"app": "web"})
     assert (row.owners, row.time_streamed) == (("o1", "o2", ""), 1.5)
-    assert row.columns == ("node", "Running", "500m", None, None, [])
+    assert row.columns == ("node", "Running", "500m", None, None, None, "10.0.0.1", None, None, [])
     assert json.loads(codec.body(row.record)) == {"kind": "Pod", "apiVersion": "v1", **json.loads(sent)}
     assert plain(codec.decode(row.record)) == plain(row)
     assert codec.malformed == 0
