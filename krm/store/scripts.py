@@ -234,9 +234,35 @@ return 1
 """
 )
 
+_CHANGE: Final = """
+local seq, last = tonumber(ARGV[3]), ''
+-- Appends the next change; of a deletion without a record the one before stands in, as its end was not seen.
+local function change(changes, kind, uid, version, record, before)
+  local unseen = '0'
+  if kind == 'DELETED' and record == '' then record = before unseen = '1' end
+  seq = seq + 1
+  last = redis.call('XADD', changes, '*', 't', kind, 'u', uid, 'v', version, 'r', record, 'p', before,
+    'n', string.format('%d', seq), 'x', unseen)
+end
+local function drift(lines, record)
+  redis.call('XADD', lines, 'MAXLEN', '~', ARGV[6], '*', 'd', record)
+end
+-- Sets the head behind the changes, and drops those that are too many or too old.
+local function settle(table, changes, now, fields)
+  redis.call('HSET', table, 'at', now, 'seq', string.format('%d', seq), unpack(ARGV, 8, 7 + fields))
+  if last ~= '' then
+    redis.call('HSET', table, 'change', last)
+    redis.call('XTRIM', changes, 'MAXLEN', '~', ARGV[4])
+    redis.call('XTRIM', changes, 'MINID', '~', string.format('%d', now - ARGV[5]))
+  end
+  return {string.format('%d', seq), last, now}
+end
+"""
+
 APPLY: Final = (
     _CLOCK
     + _HOLD
+    + _CHANGE
     + """
 -- KEYS fence, table, objects, changes, drift; ARGV holder, run, expected seq, most changes, retention ms, drift most,
 -- n, n head fields and values, then per operation: kind, uid, version, record.
@@ -248,41 +274,26 @@ if (head[1] or '') ~= ARGV[2] or (head[2] or '') ~= ARGV[3] then return redis.er
 if redis.call('HLEN', KEYS[3]) ~= tonumber(head[3] or 0) then return redis.error_reply('KRMOUTOFSTEP objects') end
 local now = now_ms()
 local fields = tonumber(ARGV[7])
-local seq = tonumber(ARGV[3])
-local last = ''
 for i = 8 + fields, #ARGV, 4 do
   local kind, uid, version, record = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if kind == 'DRIFT' then
-    redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[6], '*', 'd', record)
+    drift(KEYS[5], record)
   elseif kind == 'PUT' then
     redis.call('HSET', KEYS[3], uid, record)
   else
     local before = redis.call('HGET', KEYS[3], uid) or ''
-    local unseen = '0'
-    if kind == 'DELETED' then
-      redis.call('HDEL', KEYS[3], uid)
-      if record == '' then record = before unseen = '1' end
-    else
-      redis.call('HSET', KEYS[3], uid, record)
-    end
-    seq = seq + 1
-    last = redis.call('XADD', KEYS[4], '*', 't', kind, 'u', uid, 'v', version, 'r', record, 'p', before,
-      'n', string.format('%d', seq), 'x', unseen)
+    if kind == 'DELETED' then redis.call('HDEL', KEYS[3], uid) else redis.call('HSET', KEYS[3], uid, record) end
+    change(KEYS[4], kind, uid, version, record, before)
   end
 end
-redis.call('HSET', KEYS[2], 'at', now, 'seq', string.format('%d', seq), unpack(ARGV, 8, 7 + fields))
-if last ~= '' then
-  redis.call('HSET', KEYS[2], 'change', last)
-  redis.call('XTRIM', KEYS[4], 'MAXLEN', '~', ARGV[4])
-  redis.call('XTRIM', KEYS[4], 'MINID', '~', string.format('%d', now - ARGV[5]))
-end
-return {string.format('%d', seq), last, now}
+return settle(KEYS[2], KEYS[4], now, fields)
 """
 )
 
 LOG: Final = (
     _CLOCK
     + _HOLD
+    + _CHANGE
     + """
 -- APPLY for a table over several shards, whose rows follow by PLACE. KEYS fence, table, changes, drift; ARGV as of
 -- APPLY, but per operation: kind, uid, version, record, record before. All rows up to the expected seq are in place.
@@ -291,28 +302,16 @@ local head = redis.call('HMGET', KEYS[2], 'run', 'seq', 'change')
 if (head[1] or '') ~= ARGV[2] or (head[2] or '') ~= ARGV[3] then return redis.error_reply('KRMOUTOFSTEP table') end
 local now = now_ms()
 local fields = tonumber(ARGV[7])
-local seq = tonumber(ARGV[3])
-local last = ''
 for i = 8 + fields, #ARGV, 5 do
   local kind, uid, version, record, before = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   if kind == 'DRIFT' then
-    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], '*', 'd', record)
+    drift(KEYS[4], record)
   elseif kind ~= 'PUT' then
-    local unseen = '0'
-    if kind == 'DELETED' and record == '' then record = before unseen = '1' end
-    seq = seq + 1
-    last = redis.call('XADD', KEYS[3], '*', 't', kind, 'u', uid, 'v', version, 'r', record, 'p', before,
-      'n', string.format('%d', seq), 'x', unseen)
+    change(KEYS[3], kind, uid, version, record, before)
   end
 end
-redis.call('HSET', KEYS[2], 'at', now, 'seq', string.format('%d', seq), 'applied_seq', ARGV[3],
-  'applied_change', head[3] or '0-0', unpack(ARGV, 8, 7 + fields))
-if last ~= '' then
-  redis.call('HSET', KEYS[2], 'change', last)
-  redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', ARGV[4])
-  redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%d', now - ARGV[5]))
-end
-return {string.format('%d', seq), last, now}
+redis.call('HSET', KEYS[2], 'applied_seq', ARGV[3], 'applied_change', head[3] or '0-0')
+return settle(KEYS[2], KEYS[3], now, fields)
 """
 )
 

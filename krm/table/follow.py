@@ -13,10 +13,9 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from krm.errors import CorruptData, StoreError, UnknownFormat
 from krm.objects import versions
@@ -25,10 +24,11 @@ from krm.store import envelope
 from krm.store.head import Head, WorkerStatus
 from krm.store.pace import Pace
 from krm.store.reading import FOREIGN, Change
-from krm.store.rows import DIGEST_MODULUS, Row, digest
+from krm.store.rows import Row
 from krm.table import freshness as fresh
 from krm.table.feeds import Delta, Feed
 from krm.table.freshness import Freshness
+from krm.table.proofs import Floor, LostError, NotYetError, Pile, Proofs
 from krm.table.replica import ROWS_A_TURN, Replica
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ BLOCK_MS: Final = 500
 BATCH: Final = 1_000
 CHANGES_A_TURN: Final = 64
 """Changes that are applied before the event loop may run something else: some milliseconds."""
-REMEMBERED: Final = 4_096
-"""Steps whose digest is remembered: a head that was read may be this far behind the replica."""
 MAX_BACKOFF_S: Final = 2.0
 CLOCKS_MS: Final = 5_000
 """By how much the clocks of two Redis servers, before and after a fail-over, are taken to differ at most."""
@@ -63,38 +61,6 @@ class Source(Protocol):
     async def dictionaries(self) -> tuple[Mapping[int, bytes], int]: ...
     def records(self) -> AsyncIterator[list[tuple[str, bytes]]]: ...
     async def changes(self, after: str, *, block_ms: int = 0, count: int = BATCH) -> list[Change]: ...
-
-
-class _LostError(Exception):
-    """The replica can no longer be proven to be the table."""
-
-
-class _NotYetError(_LostError):
-    """There is no table; nothing was lost, and there is nothing to back off from."""
-
-
-class _Floor(NamedTuple):
-    """What was answered: never show what is older."""
-
-    epoch: str = ""
-    version: str = ""
-    at_ms: int = 0
-    """When that was published, by the clock of Redis."""
-
-
-class _Proofs:
-    """Digest and row count at the last steps, to hold heads against."""
-
-    def __init__(self) -> None:
-        self._at: OrderedDict[int, tuple[int, int]] = OrderedDict()
-
-    def note(self, replica: Replica) -> None:
-        self._at[replica.seq] = (replica.digest, len(replica))
-        if len(self._at) > REMEMBERED:
-            self._at.popitem(last=False)
-
-    def at(self, seq: int) -> tuple[int, int] | None:
-        return self._at.get(seq)
 
 
 class Follower:
@@ -127,7 +93,7 @@ class Follower:
         self._redact = frozenset(redact)
         self._pace = pace or Pace()
         self._clock: tuple[int, float] | None = None
-        self._proofs = _Proofs()
+        self._proofs = Proofs()
         self._seen: Head | None = None
         self._cursor = "0-0"
         self._doubt: str | None = None
@@ -135,7 +101,7 @@ class Follower:
         """Id -> number of entries that did not fit, until one did. What fits no new load is no change of ours, ..."""
         self._strangers: frozenset[str] = frozenset()
         """... nor is one whose number a head lacked that was read later: a writer stores both in one step."""
-        self._floor = _Floor()
+        self._floor = Floor()
         self._dictionaries: set[int] = set()
         self._feeds: set[Feed] = set()
         self._news = asyncio.Event()
@@ -207,11 +173,11 @@ class Follower:
                 if not self.is_ready:
                     await self._load()
                 await self._follow()
-            except _NotYetError as error:
+            except NotYetError as error:
                 self._lose(str(error))
                 await asyncio.sleep(self._poll_s)
                 continue
-            except (_LostError, CorruptData, UnknownFormat) as error:
+            except (LostError, CorruptData, UnknownFormat) as error:
                 self._lose(str(error))
             except StoreError as error:
                 self._fail(str(error))
@@ -253,12 +219,12 @@ class Follower:
     # -- loading -------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        """Bring the replica to a state that is proven whole. Raises ``_LostError``, ``StoreError``."""
+        """Bring the replica to a state that is proven whole. Raises ``LostError``, ``StoreError``."""
         self._doubt = None
         head = await self._table_head()
         self._dictionaries.clear()
         await self._learn_dictionaries()
-        rows = _Pile()
+        rows = Pile()
         async for piece in self.source.records():
             for start in range(0, len(piece), ROWS_A_TURN):
                 for uid, record in piece[start : start + ROWS_A_TURN]:
@@ -268,13 +234,13 @@ class Follower:
                 await asyncio.sleep(0)
         target = await self._table_head()
         if target.run != head.run:
-            raise _LostError("the table was built anew while it was read")
+            raise LostError("the table was built anew while it was read")
         self._strangers = frozenset(entry for entry, number in self._suspects.items() if number > target.seq)
         seq, cursor = await self._catch_up(rows, head, target)
         for _ in self.replica.loading(rows.by_uid, seq=seq, total=rows.total):
             await asyncio.sleep(0)
         self._cursor = cursor
-        self._proofs = _Proofs()
+        self._proofs = Proofs()
         self._proofs.note(self.replica)
         self._seen = self.head = target
         await self._hold_back(target)
@@ -289,17 +255,17 @@ class Follower:
     async def _table_head(self) -> Head:
         head = await self.source.head()
         if head is None:
-            raise _NotYetError("no verified list has been aggregated yet")
+            raise NotYetError("no verified list has been aggregated yet")
         if head.state != "ready":
-            raise _NotYetError("the table is being built")
+            raise NotYetError("the table is being built")
         shown = sorted(self._redact - set(head.rules.splitlines()))
         if shown:
-            raise _NotYetError(
+            raise NotYetError(
                 f"the rows were stored with {', '.join(shown)}, which KRM_REDACT names: their workers have to know it"
             )
         return head
 
-    async def _catch_up(self, rows: _Pile, head: Head, target: Head) -> tuple[int, str]:
+    async def _catch_up(self, rows: Pile, head: Head, target: Head) -> tuple[int, str]:
         """Apply to ``rows`` the changes since ``head``, up to ``target`` at least, and prove them there."""
         seq, cursor = head.applied
         if seq == target.seq:
@@ -307,13 +273,13 @@ class Follower:
         while seq < target.seq:
             changes = await self.source.changes(cursor, count=BATCH)
             if not changes:
-                raise _LostError("changes are missing between reading the table and following it")
+                raise LostError("changes are missing between reading the table and following it")
             for change in changes:
                 if change.type == FOREIGN:
                     cursor = change.id
                     continue
                 if change.seq != seq + 1:
-                    raise _LostError(f"changes {seq + 1} to {change.seq - 1} are gone")
+                    raise LostError(f"changes {seq + 1} to {change.seq - 1} are gone")
                 if change.type == "DELETED":
                     rows.drop(change.uid)
                 else:
@@ -336,11 +302,11 @@ class Follower:
             await asyncio.sleep(self._poll_s)
             newest = await self._table_head()
             if newest.run != head.run:
-                raise _LostError("the table was built anew")
+                raise LostError("the table was built anew")
             await self._apply_all(await self.source.changes(self._cursor, count=BATCH))
             if newest.seq <= self.replica.seq:
                 head = self.head = newest
-        self._floor = _Floor(head.epoch, head.resource_version, head.at_ms)
+        self._floor = Floor(head.epoch, head.resource_version, head.at_ms)
 
     async def _decode(self, record: bytes) -> Row:
         await self._prepare(record)
@@ -364,7 +330,7 @@ class Follower:
     # -- following -----------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Apply changes until there is doubt. Raises ``_LostError``, ``StoreError``."""
+        """Apply changes until there is doubt. Raises ``LostError``, ``StoreError``."""
         while True:
             _end_if_cancelled()
             seen = self._seen
@@ -372,9 +338,9 @@ class Follower:
             came_at = self._pace.now()
             self.trouble = None
             if self._doubt is not None:
-                raise _LostError(self._doubt)
+                raise LostError(self._doubt)
             if not changes and seen is not None and seen.seq > self.replica.seq:
-                raise _LostError(f"changes {self.replica.seq + 1} to {seen.seq} are gone")
+                raise LostError(f"changes {self.replica.seq + 1} to {seen.seq} are gone")
             for start in range(0, len(changes), CHANGES_A_TURN):
                 await self._apply_all(changes[start : start + CHANGES_A_TURN])
                 if start + CHANGES_A_TURN < len(changes):
@@ -420,7 +386,7 @@ class Follower:
             return None
         if change.seq != self.replica.seq + 1:
             self._suspects[change.id] = change.seq
-            raise _LostError(f"change {change.seq} came, {self.replica.seq + 1} was expected")
+            raise LostError(f"change {change.seq} came, {self.replica.seq + 1} was expected")
         is_deletion = change.type == "DELETED"
         with self._suspecting(change):
             row = self.replica.codec.decode(change.record) if change.record else None
@@ -464,7 +430,7 @@ class Follower:
             return  # two readings may overtake each other
         self.head = head
         if self._floor.epoch != head.epoch or versions.newer(head.resource_version, self._floor.version):
-            self._floor = _Floor(head.epoch, head.resource_version, head.at_ms)
+            self._floor = Floor(head.epoch, head.resource_version, head.at_ms)
 
     def _lose(self, reason: str) -> None:
         if reason != self.trouble:
@@ -497,32 +463,6 @@ def _end_if_cancelled() -> None:
 
 def _ms(identifier: str) -> int:
     return int(identifier.partition("-")[0])
-
-
-class _Pile:
-    """Rows that are being read, and their digest; in no order, without indexes."""
-
-    def __init__(self) -> None:
-        self.by_uid: dict[str, Row] = {}
-        self.total = 0
-        """Sum of their digests."""
-
-    def put(self, uid: str, row: Row) -> None:
-        self.drop(uid)
-        self.by_uid[uid] = row
-        self.total += digest(row.uid, row.version)
-
-    def drop(self, uid: str) -> None:
-        row = self.by_uid.pop(uid, None)
-        if row is not None:
-            self.total -= digest(row.uid, row.version)
-
-    def prove(self, head: Head) -> None:
-        """Raises ``_LostError`` unless these are the rows that ``head`` tells of."""
-        if len(self.by_uid) != head.rows or self.total % DIGEST_MODULUS != head.digest:
-            raise _LostError(
-                f"what was read is not the table at change {head.seq}: {len(self.by_uid)} rows, not {head.rows}"
-            )
 
 
 def _backoff_s(failures: int) -> float:
