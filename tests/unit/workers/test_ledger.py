@@ -74,6 +74,8 @@ class Aggregation:
     events_max: int = 200_000
     table: Replayed = field(default_factory=Replayed)
     log: list[tuple[Key, Event]] = field(default_factory=list)
+    log_start: str = ""
+    """Behind which the log begins, once something has gone from it."""
     taken: int = 0
     installed_at: str = ""
     drift: list[Drift] = field(default_factory=list)
@@ -195,8 +197,9 @@ def restarted(scopes: Sequence[Aggregation], *, without_log: bool = False) -> No
         ledger.take_over(stored)
         one.log = [(k, e) for k, e in one.log if newer(e.version, one.installed_at)]
         if without_log and one.log:
-            ledger.log_begins(one.scope, max((e.version for _, e in one.log), key=order))
-            one.log = []
+            one.log_start, one.log = max((e.version for _, e in one.log), key=order), []
+        if one.log_start:
+            ledger.log_begins(one.scope, one.log_start)
         for key, event in one.log:
             ledger.replay(one.scope, key, event)
         one.ledger = ledger
