@@ -44,6 +44,8 @@ class Look(msgspec.Struct, gc=False, kw_only=True):
     """What was seen of an object; each kind adds the parts that its columns are made of."""
 
     metadata: Metadata
+    kind: msgspec.Raw = _NOTHING
+    api_version: msgspec.Raw = msgspec.field(name="apiVersion", default=_NOTHING)
 
 
 class Projection:

@@ -75,7 +75,10 @@ class Cleaner:
         # Of a member that is there twice the look has seen the last one alone: hence in the bytes, too.
         if _APPLIED in text or (look.metadata.annotations and LAST_APPLIED in look.metadata.annotations):
             return None
-        return Seen(text if text.startswith(self._start) else self._start + text[1:], look)
+        if text.startswith(self._start):
+            return Seen(text, look)
+        # Items of lists lack their kind; where it stands behind the rest, it must not stand twice.
+        return None if look.kind or look.api_version else Seen(self._start + text[1:], look)
 
     def look_at(self, raw: bytes) -> tuple[bytes, Look | None]:
         """``clean`` text of an object, and what is seen of it, if it is shaped as its kind should be."""

@@ -111,6 +111,8 @@ def test_objects_as_api_servers_write_them_are_cleaned_in_one_look(start: str) -
         b'{"metadata":{"name":"n","managedFields":[{"a":[{}]},{"b":1}]}}',
         b'{"metadata":{"name":"n"}} ',
         b'{"metadata":{"namespace":"n"}}',
+        b'{"metadata":{"name":"n"},"kind":"Pod"}',
+        b'{"metadata":{"name":"n"},"apiVersion":null}',
     ],
 )
 def test_other_objects_are_looked_at_closer(raw: bytes) -> None:
