@@ -213,7 +213,9 @@ class _LoopThread:
             self._loop.call_soon_threadsafe(begin)
             return done.result(timeout_s)
         except BaseException:
-            self._loop.call_soon_threadsafe(cancel)
+            if not done.done():  # it goes on, and nobody waits for it any more
+                with contextlib.suppress(RuntimeError):  # unless its loop has been closed by another thread
+                    self._loop.call_soon_threadsafe(cancel)
             raise
 
     def end(self) -> None:
