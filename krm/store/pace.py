@@ -16,7 +16,7 @@ from typing import Final
 
 BUSY: Final = 1_250.0
 """Events a second of a process from which on its rounds keep to a beat."""
-ROUNDS: Final = 600.0
+ROUNDS: Final = 300.0
 """Rounds a second of such a process, of all that it follows together."""
 MAX_BEAT_S: Final = 0.025
 FOLLOWS: Final = 0.7
