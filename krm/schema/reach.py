@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from graphql import DocumentNode, FieldNode, StringValueNode, Visitor, visit
+from graphql import DocumentNode, FieldNode, FragmentDefinitionNode, StringValueNode, Visitor, visit
 
 from krm.resources import RESOURCES
 from krm.schema.relations import RELATIONS
@@ -20,16 +20,31 @@ _TARGETS: Final[Mapping[str, frozenset[str]]] = {
     for name in {name for each in RELATIONS.values() for name in each}
 } | {"owners": frozenset(RESOURCES)}
 """What a relation of that name may lead to, from whichever kind."""
+_ROOTS: Final = frozenset(("Query", "Subscription"))
 
 
 class _Words(Visitor):
+    """The names of fields, but for those of the operation itself, which are no relations; and all texts."""
+
     def __init__(self) -> None:
         super().__init__()
         self.fields: set[str] = set()
         self.texts: set[str] = set()
+        self._depth = 0
+
+    def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
+        self._depth = 0 if node.type_condition.name.value in _ROOTS else 1
+
+    def leave_fragment_definition(self, *_: Any) -> None:
+        self._depth = 0
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
-        self.fields.add(node.name.value)
+        if self._depth:
+            self.fields.add(node.name.value)
+        self._depth += 1
+
+    def leave_field(self, *_: Any) -> None:
+        self._depth -= 1
 
     def enter_string_value(self, node: StringValueNode, *_: Any) -> None:
         self.texts.add(node.value)
