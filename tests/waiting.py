@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
@@ -51,6 +52,18 @@ def block_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str 
             raise NotInTimeError(f"{what or _name(condition)}: not within {deadline_s} s, last value {value!r}")
         time.sleep(_PAUSE_S)
     return value
+
+
+@contextlib.asynccontextmanager
+async def alongside(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Do ``work`` as well, until the end of the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def _name(condition: object) -> str:

@@ -25,18 +25,22 @@ def common(within: Path = MEMORY) -> Iterator[Path]:
     parent = within if os.access(within, os.W_OK) else Path(tempfile.gettempdir())
     _clear(parent)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as folder:
-        lock = os.open(Path(folder) / _LOCK, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        beside, lock = Path(folder) / f"{_LOCK}.new", Path(folder) / _LOCK
+        held = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            beside.rename(lock)  # nobody finds it and it is not locked
             yield Path(folder)
         finally:
-            os.close(lock)
+            os.close(held)
 
 
 def _clear(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
-        # What is not ours cannot be opened; what has no lock yet is being made.
+        # What has no lock yet is being made; what is locked is in use, or has gone meanwhile.
         with contextlib.suppress(OSError):
+            if folder.lstat().st_uid != os.getuid():
+                continue
             lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +16,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from krm import garbage
 from krm.api import app, folders, metrics, processes
 from krm.api.http import Protocol, Server, WebSocketProtocol
 from krm.api.live import Live
@@ -137,10 +137,7 @@ def run(settings: Settings, sock: socket.socket | None = None, admission: Admiss
 def _serve_in_new_loop(
     settings: Settings, sock: socket.socket, admission: Admission | None, folder: Path | None
 ) -> None:
-    # Rows live long: what is here now is never looked at again, and full collections of the rest become rare. What
-    # answers leave behind is cleared away a few thousand at a time: 50,000 at once were a pause of 100 ms.
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 100)
+    garbage.settle()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, sock, admission, folder))
 

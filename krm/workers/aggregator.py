@@ -156,7 +156,7 @@ class Aggregator(Worker):
         try:
             async for records in self._table.records():
                 for _, record in records:
-                    row = self._codec.decode(record)
+                    row = self._codec.identity(record)
                     self._ledger.load(self._scope_of(row.namespace), row.key, State(row.uid, row.version))
                     found[row.uid] = rows.digest(row.uid, row.version)  # a scan may give a row twice
         except (errors.CorruptData, errors.UnknownFormat) as error:
@@ -310,7 +310,7 @@ class Aggregator(Worker):
     def _tell(self, scope: str, newer: Iterable[bytes]) -> None:
         """Take in objects that were read by themselves, behind the list."""
         for record in newer:
-            row = self._codec.decode(record)
+            row = self._codec.identity(record)
             event = Event(row.uid, row.version, deleted=False)
             self._operations.extend(self._ledger.told(scope, row.key, event, record))
 
@@ -393,12 +393,11 @@ class Aggregator(Worker):
 
     async def _look_over(self) -> None:
         """Hold the next of the stored rows against the books: damage that no step touches would stay."""
-        self._codec.forget_unshared(self._head.rows)
         for _ in range(LOOKS):
             await self._keep_up()
             self._looked_up_to, part = await self._table.records_from(self._looked_up_to, count=LOOKED_AT)
             for _, record in part:
-                row = self._codec.decode(record)
+                row = self._codec.identity(record)
                 published = self._ledger.book(self._scope_of(row.namespace)).published.get(row.key)
                 if published != State(row.uid, row.version):
                     raise errors.CorruptData("a stored row is not the one that was written")

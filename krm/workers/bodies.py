@@ -90,7 +90,7 @@ class Bodies:
                 if record is None:
                     continue
                 try:
-                    version = self._codec.decode(record).version
+                    version = self._codec.identity(record).version
                 except (errors.CorruptData, errors.UnknownFormat):
                     continue
                 if version == left[uid].version or (is_valid(version) and newer(version, listed_at)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import secrets
 import signal
@@ -15,7 +14,7 @@ from typing import Final
 
 import uvloop
 
-from krm import errors
+from krm import errors, garbage
 from krm.kube import connect as kube
 from krm.kube.backoff import Backoff
 from krm.kube.lease_names import lease_name
@@ -32,8 +31,6 @@ from krm.workers.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
-COLLECT_AFTER: Final = (5_000, 20, 100)
-"""Thresholds of the garbage collector."""
 ALIVE_S: Final = 5.0
 """From one touch of the file for the liveness probe to the next."""
 
@@ -51,10 +48,7 @@ def main(
 
     ``alive_file`` is touched as long as the event loop runs: for a liveness probe.
     """
-    # Books live long: what is here now is never looked at again, and full collections of the rest become rare. Young
-    # objects are looked at a few thousand at a time, a millisecond or two: events wait for it.
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    garbage.settle()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(role, settings, resources, kubeconfig=kubeconfig, context=context, alive_file=alive_file))
 

@@ -52,15 +52,15 @@ class _NotOfferedError(Exception):
     """The API server does not list metadata alone."""
 
 
-class _Pace:
+class _Rest:
     """Leaves half of the time to others where a table stands already: answers wait for events, not for this list."""
 
     def __init__(self, *, is_slow: bool) -> None:
         self._is_slow = is_slow
         self._worked_s = time.process_time()
 
-    async def rest(self) -> None:
-        """As long as there was work since the last time."""
+    async def take(self) -> None:
+        """Rest as long as there was work since the last time."""
         if self._is_slow:
             await asyncio.sleep(min(time.process_time() - self._worked_s, REST_S))
             self._worked_s = time.process_time()
@@ -240,7 +240,7 @@ class Verifier(Worker):
             page_timeout_s=PAGE_TIMEOUT_S,
             ahead=not taken.has_known,
         )
-        pace = _Pace(is_slow=taken.has_known)
+        rest = _Rest(is_slow=taken.has_known)
         async with contextlib.aclosing(pages):
             async for page in pages:
                 version = page.version
@@ -254,7 +254,7 @@ class Verifier(Worker):
                     items = list(page.items)
                 await taken.take(items)
                 self._count()
-                await pace.rest()
+                await rest.take()
         return version
 
     async def _take_metadata(self, taken: Taking, scope: str, epoch: str) -> str:
@@ -268,14 +268,14 @@ class Verifier(Worker):
             page_timeout_s=PAGE_TIMEOUT_S,
             ahead=False,
         )
-        pace = _Pace(is_slow=True)
+        rest = _Rest(is_slow=True)
         try:
             async with contextlib.aclosing(pages):
                 async for page in pages:
                     version = page.version
                     await taken.take_identities(page.identities)
                     self._count()
-                    await pace.rest()
+                    await rest.take()
         except errors.ServerFailed as error:
             if error.status == NOT_ACCEPTABLE:
                 raise _NotOfferedError(str(error)) from error

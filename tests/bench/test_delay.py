@@ -13,7 +13,6 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +22,7 @@ from krm import resources
 from tests.bench import replay, stack
 from tests.bench.replay import Replay, Sample
 from tests.bench.report import Report
+from tests.waiting import alongside
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
@@ -53,7 +53,7 @@ async def test_delay_from_event_to_answer(
     ):
         url, parts = running.api_url, {name: running.processes[name] for name in ("stream", "aggregate", "serve")}
         async with aiohttp.ClientSession() as session:
-            async with beside(session, url) if large else contextlib.nullcontext():
+            async with alongside(asking(session, url)) if large else contextlib.nullcontext():
                 await measured(replaying, session, url, rate, plurals)  # the first is to warm up
                 before = {name: stack.cpu_s(process) for name, process in parts.items()}
                 delays = [await measured(replaying, session, url, rate, plurals) for _ in range(RUNS)]
@@ -128,19 +128,8 @@ async def empty_loop(replaying: Replay, session: aiohttp.ClientSession, url: str
     return delays
 
 
-@contextlib.asynccontextmanager
-async def beside(session: aiohttp.ClientSession, url: str) -> AsyncIterator[None]:
-    """Somebody asks large questions one after the other."""
-
-    async def asking() -> None:
-        while True:
-            async with session.post(f"{url}/graphql", json={"query": LARGE}) as answer:
-                await answer.read()
-
-    task = asyncio.create_task(asking())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def asking(session: aiohttp.ClientSession, url: str) -> None:
+    """Ask large questions one after the other."""
+    while True:
+        async with session.post(f"{url}/graphql", json={"query": LARGE}) as answer:
+            await answer.read()

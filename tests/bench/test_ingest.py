@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from kubernetes import watch
 
+from krm import garbage
 from krm.kube import events, failures, framing
 from krm.objects.redact import Cleaner
 from krm.resources import PODS
@@ -26,7 +27,6 @@ from krm.store.local import LocalRedis
 from krm.store.reading import TableStore
 from krm.store.rows import Codec
 from krm.store.writing import EventWriter, Operation, TableWriter
-from krm.workers import entry
 from tests.bench import cluster
 from tests.bench.report import Report
 
@@ -126,7 +126,7 @@ def test_watch(report: Report, change: Callable[[bytes], bytes] | None, what: st
     codec.compressor.add(dictionary, use=True)
     with frozen():
         theirs, theirs_s = timed(lambda: official(parts), 5)
-    with frozen(*entry.COLLECT_AFTER):
+    with frozen(*garbage.THRESHOLDS):
         found, ours_s = timed(lambda: ours(parts, codec), 5)
     assert found == theirs
     assert len(found) == WATCHED

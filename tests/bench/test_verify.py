@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from krm.store.writing import EventWriter
 from tests.bench import replay, stack
 from tests.bench.report import Report
 from tests.bench.test_delay import RUNS, empty_loop, measured, quantile
-from tests.waiting import wait_until
+from tests.waiting import alongside, wait_until
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 GROUP = "Verifying"
@@ -113,7 +111,7 @@ async def test_answers_beside_it(tmp_path: Path, report: Report, mode: str) -> N
                 alone, beside = [], []
                 for _ in range(RUNS):
                     alone.append(await measured(replaying, session, running.api_url, 100, ("pods",)))
-                    async with _lists(table):
+                    async with alongside(_lists(table)):
                         beside.append(await measured(replaying, session, running.api_url, 100, ("pods",)))
                 empty = await empty_loop(replaying, session, running.api_url)
         finally:
@@ -126,18 +124,7 @@ async def test_answers_beside_it(tmp_path: Path, report: Report, mode: str) -> N
         report.figure(GROUP, f"{what}: of the empty loop", COUNT, quantile(empty, q), "ms")
 
 
-@contextlib.asynccontextmanager
-async def _lists(table: TableStore) -> AsyncIterator[None]:
+async def _lists(table: TableStore) -> None:
     """One list follows the other."""
-
-    async def listing() -> None:
-        while True:
-            await verified(table)
-
-    task = asyncio.create_task(listing())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    while True:
+        await verified(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from krm.table.freshness import State
 from krm.table.replica import Replica
 from krm.table.tables import Tables
 from tests.samples import pod, row
-from tests.waiting import wait_until
+from tests.waiting import alongside, wait_until
 
 
 class Table:
@@ -406,38 +406,48 @@ async def test_following_ends_at_once_whenever_it_is_cancelled(table: Table) -> 
 async def test_no_answer_is_given_before_its_age_can_be_told(table: Table) -> None:
     table.age_ms = 60_000
     await table.build([pod("a")])
-    follower = Follower(_SlowClock(table.source), Replica(PODS, Codec(PODS)))
-    following_ = asyncio.create_task(follower.run())
-    await wait_until(lambda: follower.is_ready)
-    assert (follower.freshness().verified_age_s or 0) >= 60
-    following_.cancel()
-    await asyncio.wait([following_])
+    source = _SlowClock(table.source)
+    source.may_tell.clear()
+    follower = Follower(source, Replica(PODS, Codec(PODS)))
+    async with alongside(follower.run()):
+        await wait_until(lambda: source.is_asked and len(follower.replica) == 1)
+        assert not follower.is_ready
+        source.may_tell.set()
+        await wait_until(lambda: follower.is_ready)
+        assert (follower.freshness().verified_age_s or 0) >= 60
 
 
 class _SlowClock:
-    """A store whose clock is slow to answer."""
+    """A store that tells the time when it may, and late: the caller's clock has gone on meanwhile."""
 
-    def __init__(self, source: TableStore, clock: list[float] | None = None) -> None:
+    def __init__(self, source: TableStore, on_told: Callable[[], None] = lambda: None) -> None:
         self._source = source
-        self._clock = clock
+        self._on_told = on_told
         self.cluster, self.resource = source.cluster, source.resource
+        self.is_asked = False
+        self.may_tell = asyncio.Event()
+        self.may_tell.set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
     async def now_ms(self) -> int:
-        if self._clock is None:
-            await asyncio.sleep(0.3)
-            return await self._source.now_ms()
+        self.is_asked = True
+        await self.may_tell.wait()
         told = await self._source.now_ms()
-        self._clock[0] += 4.0  # the answer was so long on its way
+        self._on_told()
         return told
 
 
 async def test_an_age_is_never_told_too_small_however_long_redis_takes_to_tell_the_time(table: Table) -> None:
-    clock = [100.0]
-    source = _SlowClock(table.source, clock)
-    follower = Follower(source, Replica(PODS, Codec(PODS)), monotonic=lambda: clock[0])
+    clock_s = 100.0
+
+    def told_late() -> None:
+        nonlocal clock_s
+        clock_s += 4.0
+
+    source = _SlowClock(table.source, told_late)
+    follower = Follower(source, Replica(PODS, Codec(PODS)), monotonic=lambda: clock_s)
     before = await table.source.now_ms()
     await follower._read_clock()
     assert (follower.now_ms() or 0) >= before + 4_000

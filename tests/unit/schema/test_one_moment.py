@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from krm.schema.context import Context
 from krm.schema.meeting import Guest, Meeting
 from tests.sources import FilledSource, node, pod
 from tests.unit.schema.asking import ask
+from tests.waiting import alongside
 
 TURN_S = 10.0
 
@@ -41,24 +42,11 @@ class SlowRights(AllRights):
         return await super().get_scope(resource, namespace, name)
 
 
-@contextlib.asynccontextmanager
-async def changing(change: Callable[[int], None]) -> AsyncIterator[None]:
+async def changing(change: Callable[[int], None]) -> None:
     """Change something in every turn of the event loop."""
-
-    async def go_on() -> None:
-        number = 0
-        while True:
-            number += 1
-            change(number)
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(go_on())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    for number in itertools.count(1):
+        change(number)
+        await asyncio.sleep(0)
 
 
 QUERY = """{
@@ -80,7 +68,7 @@ async def test_all_fields_show_one_version_of_a_kind(seed: int, compiled: bool) 
         source.change("pods", pod("p-0", node="node-0", number=number, phase=f"phase {number}"))
 
     for _ in range(3):
-        async with changing(change):
+        async with alongside(changing(change)):
             context = Context(source=source, rights=rights, is_compiled=compiled)
             data = (await asyncio.wait_for(ask(source, QUERY, context=context), TURN_S))["data"]
         shown = {
@@ -136,7 +124,7 @@ async def test_what_is_related_is_of_the_moment_of_its_rows(compiled: bool) -> N
 
     from_here = _told(source)
     context = Context(source=from_here, is_compiled=compiled)
-    async with changing(lambda number: change(number) if from_here.is_read else None):
+    async with alongside(changing(lambda number: change(number) if from_here.is_read else None)):
         found = await asyncio.wait_for(ask(source, RELATED, context=context), 5 * TURN_S)
     assert found == then
     assert from_here.is_read
@@ -163,11 +151,9 @@ async def test_guests_meet_in_one_turn() -> None:
     turn = 0
     met: list[int] = []
 
-    async def count() -> None:
+    def count(number: int) -> None:
         nonlocal turn
-        while True:
-            turn += 1
-            await asyncio.sleep(0)
+        turn = number
 
     def coming(after: int, *, is_refused: bool = False) -> Any:
         async def work(guest: Guest) -> None:
@@ -181,9 +167,8 @@ async def test_guests_meet_in_one_turn() -> None:
         return meeting.guest().attend(work)
 
     guests = [coming(3), coming(0), coming(7, is_refused=True), coming(1), coming(5)]
-    counting = asyncio.create_task(count())
-    await asyncio.gather(*guests, return_exceptions=True)
-    counting.cancel()
+    async with alongside(changing(count)):
+        await asyncio.gather(*guests, return_exceptions=True)
     assert len(met) == 4
     assert len(set(met)) == 1
 
