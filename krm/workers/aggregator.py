@@ -18,16 +18,14 @@ from krm import errors
 from krm.merge import Event, State
 from krm.resources import Resource
 from krm.settings import Settings
-from krm.store import chunks, rows
-from krm.store.chunks import ListedRow
-from krm.store.compression import MissingDictionary
+from krm.store import rows
 from krm.store.connect import BLOCK_MS
-from krm.store.head import Head, ListHead, Missed, ScopeHead
+from krm.store.head import Head, Missed, ScopeHead
 from krm.store.reading import TableStore
 from krm.store.writing import BATCH, UNREADABLE, Entry, Operation, TableWriter
 from krm.workers import drift, lists
-from krm.workers.installing import Install, Reading
-from krm.workers.ledger import Drift, DriftKind, Ledger, MissingRecord
+from krm.workers.installing import EXPLAIN_MS, Install, Installer
+from krm.workers.ledger import Drift, Ledger, MissingRecord
 from krm.workers.runner import Worker
 
 logger = logging.getLogger(__name__)
@@ -41,8 +39,6 @@ LOOKED_AT: Final = 50
 """Stored rows that are held against the books between two looks at the stream: a millisecond, ..."""
 LOOKS: Final = 20
 """... so many times with each list."""
-EXPLAIN_MS: Final = 10_000
-"""How long an event that explains a difference may still be on its way; after that the stream has missed it."""
 
 
 class Aggregator(Worker):
@@ -74,7 +70,6 @@ class Aggregator(Worker):
         """The newest such entry, until a list has been asked for."""
         self._operations: deque[Operation] = deque()
         self._differ_since_ms: dict[str, int] = {}
-        self._asked_about = ""
         self._looked_up_to = 0
         self._last_event_ms: dict[str, int] = {}
         """Of each scope when its newest event or bookmark was received, by Redis' clock."""
@@ -82,6 +77,7 @@ class Aggregator(Worker):
         await lists.learn_dictionaries(self._codec, self._table)
         lists_cursor = await self._table.last_list()
         await self._begin()
+        self._installer = Installer(self._ledger, self.writer, self._codec, self._names())
         await self._install_new()
         pace = self._table.store.pace
         while True:
@@ -248,86 +244,13 @@ class Aggregator(Worker):
             installed = self._ledger.book(scope).installed if scope in self._scopes else None
             if scope not in self._scopes or (installed is not None and installed.listing == head.listing):
                 continue
-            try:
-                install = await self._prepare(head)
-            except errors.CorruptData as error:
-                await self._ask_full(head, str(error))
-                continue
+            install = await self._installer.prepare(head, self.now_ms, self._keep_up, self._operations.extend)
             if install is not None:
                 is_first = self._head.state == "building"
                 await self._bring_in(install)
                 await self._publish()
                 if is_first and self._head.state == "ready":
                     logger.info("the table is ready", extra={**self._names(), "rows": self._head.rows})
-
-    async def _prepare(self, head: ListHead) -> Install | None:
-        """Read a list and install it in the books; None where it lacks what the table does not have either."""
-        if head.base and not self._ledger.is_base(head.scope, head.base, head.epoch):
-            await self._ask_rows(head)
-            return None
-        read = await self._read(head)
-        if self._ledger.book(head.scope).epoch == head.epoch:
-            self._tell(head.scope, read.newer)
-        if head.base and not self._ledger.is_base(head.scope, head.base, head.epoch):
-            await self._ask_rows(head)  # so many events came meanwhile that they were folded into it
-            return None
-        keys = (
-            self._ledger.touched_since(head.scope, read.listed, read.differing)
-            if head.base
-            else self._ledger.touched(head.scope, read.listed, head.epoch, read.differing)
-        )
-        for key in keys:
-            state = read.listed.get(key)
-            if state is None or key in read.records:
-                continue
-            if self._ledger.lacks(head.scope, key, state, head.listed_at):
-                await self._ask_full(head, f"the record of {key[0]}/{key[1]} is missing")
-                return None
-        book = self._ledger.book(head.scope)
-        comparable = bool(book.merged.listed_at) and book.epoch == head.epoch
-        is_other_history = book.epoch != head.epoch
-        ghosts = [
-            Drift(DriftKind.GHOST, key, state.uid, state.version)
-            for key, state in (book.published.items() if is_other_history else ())
-            if key not in read.listed
-        ]
-        prediction = self._ledger.install(
-            head.scope,
-            read.listed,
-            head.listed_at,
-            head.epoch,
-            patience_until_ms=self.now_ms() + EXPLAIN_MS,
-            listing=head.listing,
-            listed_digest=read.digest,
-        )
-        if prediction is None:
-            return None
-        if is_other_history:
-            # Its events were passed over until now.
-            self._cursor = "0-0"
-        return Install(head, keys, read.records, prediction if comparable else None, ghosts)
-
-    def _tell(self, scope: str, newer: Iterable[bytes]) -> None:
-        """Take in objects that were read by themselves, behind the list."""
-        for record in newer:
-            row = self._codec.identity(record)
-            event = Event(row.uid, row.version, deleted=False)
-            self._operations.extend(self._ledger.told(scope, row.key, event, record))
-
-    async def _read(self, head: ListHead) -> Reading:
-        """What is in a list's chunks. Between them the stream goes on.
-
-        Raises ``CorruptData`` where they are not that list.
-        """
-        book = self._ledger.book(head.scope)
-        read = Reading(book.merged.listed, book.listed_digest, is_partial=True) if head.base else Reading()
-        for number in range(head.chunks):
-            if number:
-                await self._keep_up()
-            read.take(await self._unpacked(await self._table.chunk(head.listing, number)), book.published)
-        if str(read.digest) != head.digest or len(read.listed) != head.rows:
-            raise errors.CorruptData("the chunks of a list are not the list that its header describes")
-        return read
 
     async def _keep_up(self) -> None:
         """Take in what the stream has told meanwhile: nobody waits for a list to be read."""
@@ -337,37 +260,18 @@ class Aggregator(Worker):
             await self._flush()
         await self._publish()
 
-    async def _unpacked(self, chunk: bytes) -> list[ListedRow]:
-        try:
-            return chunks.unpack(chunk, self._codec.compressor)
-        except MissingDictionary:  # trained since this pass began
-            await lists.learn_dictionaries(self._codec, self._table)
-            return chunks.unpack(chunk, self._codec.compressor)
-
-    async def _ask_full(self, head: ListHead, reason: str) -> None:
-        if self._asked_about != head.listing:
-            self._asked_about = head.listing
-            logger.info("needs a full list", extra={**self._names(), "scope": head.scope, "reason": reason})
-            await self.writer.ask_for_list(full=True, reason=reason[:200])
-
-    async def _ask_rows(self, head: ListHead) -> None:
-        """It is told by what differs from a list that the books do not have: after a start, or a fold."""
-        if self._asked_about != head.listing:
-            self._asked_about = head.listing
-            reason = "the list that it is held against is not in memory"
-            logger.info("needs a list of all rows", extra={**self._names(), "scope": head.scope, "reason": reason})
-            await self.writer.ask_for_list(full=False, rows=True, reason=reason)
-
     async def _bring_in(self, install: Install) -> None:
         """Bring the rows to the list, with a look at the stream between slices; only then the head says so."""
         head = install.head
         book = self._ledger.book(head.scope)
         keys = iter(install.keys)
+        if install.is_other_history:
+            self._cursor = "0-0"  # its events were passed over until now
         for _ in range(0, len(install.keys) + 1, SLICE):
             try:
                 made = self._ledger.reconcile(head.scope, keys, install.records, install.prediction, SLICE)
             except MissingRecord as error:
-                await self._ask_full(head, f"the record of {error} is missing")
+                await self._installer.ask_full(head, f"the record of {error} is missing")
                 raise errors.OutOfStep(f"the record of {error} is missing") from error
             self._operations.extend(_put(o) if self._head.state == "building" else o for o in made)
             # The head stays: events that this list has seen are in the table only once all of it is.

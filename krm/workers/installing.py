@@ -1,16 +1,28 @@
-"""A list on its way into the table: what has been read of it, and what is left to be brought in. No I/O."""
+"""A list on its way into the table: read, held against the books, and installed there; the rows follow in slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
+from typing import Final
 
-from krm.merge import Key, Prediction, State
-from krm.store import rows
+from krm import errors
+from krm.merge import Event, Key, Prediction, State
+from krm.store import chunks, rows
 from krm.store.chunks import ListedRow
+from krm.store.compression import MissingDictionary
 from krm.store.head import ListHead
-from krm.workers.ledger import Drift
+from krm.store.rows import Codec
+from krm.store.writing import Operation, TableWriter
+from krm.workers import lists
+from krm.workers.ledger import Drift, DriftKind, Ledger
+
+logger = logging.getLogger(__name__)
+
+EXPLAIN_MS: Final = 10_000
+"""How long an event that explains a difference may still be on its way; after that the stream has missed it."""
 
 
 @dataclass
@@ -68,5 +80,115 @@ class Install:
     keys: Sequence[Key]
     records: dict[Key, bytes]
     prediction: Prediction | None
+    is_other_history: bool
     ghosts: Sequence[Drift]
-    """Rows that no history explains: the list is of another history, and does not know them."""
+    """Rows that no history explains: the list is of another one, and does not know them."""
+
+
+class Installer:
+    """Reads lists and installs them in the books of one resource; asks for another where one lacks something."""
+
+    def __init__(self, ledger: Ledger, writer: TableWriter, codec: Codec, names: Mapping[str, object]) -> None:
+        self._ledger = ledger
+        self._writer = writer
+        self._codec = codec
+        self._names = names
+        """Of the worker, for the log."""
+        self._asked_about = ""
+
+    async def prepare(
+        self,
+        head: ListHead,
+        now_ms: Callable[[], int],
+        keep_up: Callable[[], Awaitable[None]],
+        told: Callable[[Iterable[Operation]], None],
+    ) -> Install | None:
+        """Read a list and install it in the books; None where it lacks what the table does not have either.
+
+        Between two pieces of it ``keep_up`` goes on with the stream; ``told`` is given what objects that were read
+        behind the list make of the table.
+        """
+        try:
+            read = await self._read(head, keep_up) if self._has_base(head) else None
+            if read is not None and self._ledger.book(head.scope).epoch == head.epoch:
+                told(self._behind(head.scope, read.newer))
+        except errors.CorruptData as error:
+            await self.ask_full(head, str(error))
+            return None
+        if read is None or not self._has_base(head):  # so many events may have come that they were folded into it
+            reason = "the list that it is held against is not in memory"
+            await self._ask(head, "needs a list of all rows", reason, full=False, rows=True)
+            return None
+        if head.base:
+            keys = self._ledger.touched_since(head.scope, read.listed, read.differing)
+        else:
+            keys = self._ledger.touched(head.scope, read.listed, head.epoch, read.differing)
+        for key in keys:
+            state = read.listed.get(key)
+            if state is None or key in read.records:
+                continue
+            if self._ledger.lacks(head.scope, key, state, head.listed_at):
+                await self.ask_full(head, f"the record of {key[0]}/{key[1]} is missing")
+                return None
+        return self._installed(head, read, keys, now_ms() + EXPLAIN_MS)
+
+    def _has_base(self, head: ListHead) -> bool:
+        """Whether the books have the list that this one is told by, if it is told by what differs from one."""
+        return not head.base or self._ledger.is_base(head.scope, head.base, head.epoch)
+
+    async def _read(self, head: ListHead, keep_up: Callable[[], Awaitable[None]]) -> Reading:
+        """What is in a list's chunks. Raises ``CorruptData`` where they are not that list."""
+        book = self._ledger.book(head.scope)
+        read = Reading(book.merged.listed, book.listed_digest, is_partial=True) if head.base else Reading()
+        for number in range(head.chunks):
+            if number:
+                await keep_up()
+            read.take(await self._unpacked(await self._writer.chunk(head.listing, number)), book.published)
+        if str(read.digest) != head.digest or len(read.listed) != head.rows:
+            raise errors.CorruptData("the chunks of a list are not the list that its header describes")
+        return read
+
+    def _behind(self, scope: str, newer: Iterable[bytes]) -> Iterator[Operation]:
+        """What objects make of the table that were read by themselves, behind the list."""
+        for record in newer:
+            row = self._codec.identity(record)
+            yield from self._ledger.told(scope, row.key, Event(row.uid, row.version, False), record)
+
+    async def _unpacked(self, chunk: bytes) -> list[ListedRow]:
+        try:
+            return chunks.unpack(chunk, self._codec.compressor)
+        except MissingDictionary:  # trained since this pass began
+            await lists.learn_dictionaries(self._codec, self._writer)
+            return chunks.unpack(chunk, self._codec.compressor)
+
+    def _installed(self, head: ListHead, read: Reading, keys: Sequence[Key], patience_until_ms: int) -> Install | None:
+        book = self._ledger.book(head.scope)
+        is_other_history = book.epoch != head.epoch
+        is_comparable = bool(book.merged.listed_at) and not is_other_history
+        ghosts = [
+            Drift(DriftKind.GHOST, key, state.uid, state.version)
+            for key, state in (book.published.items() if is_other_history else ())
+            if key not in read.listed
+        ]
+        prediction = self._ledger.install(
+            head.scope,
+            read.listed,
+            head.listed_at,
+            head.epoch,
+            patience_until_ms=patience_until_ms,
+            listing=head.listing,
+            listed_digest=read.digest,
+        )
+        if prediction is None:
+            return None
+        return Install(head, keys, read.records, prediction if is_comparable else None, is_other_history, ghosts)
+
+    async def ask_full(self, head: ListHead, reason: str) -> None:
+        """Ask for a list with every record, once for each list that lacks one."""
+        await self._ask(head, "needs a full list", reason, full=True)
+
+    async def _ask(self, head: ListHead, what: str, reason: str, *, full: bool, rows: bool = False) -> None:
+        if self._asked_about != head.listing:
+            self._asked_about = head.listing
+            logger.info(what, extra={**self._names, "scope": head.scope, "reason": reason})
+            await self._writer.ask_for_list(full=full, rows=rows, reason=reason[:200])
