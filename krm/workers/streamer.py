@@ -41,7 +41,7 @@ WATCH_TIMEOUT_S: Final = 290.0
 """The server ends a watch after about this: below the five minutes after which common proxies cut idle connections."""
 SILENCE_S: Final = 90.0
 """A watch that brings nothing for this long, not even the bookmark that is due each minute, is dead."""
-QUIET_S: Final = 5.0
+QUIET_S: Final = 3.0
 """A watch that is this quiet while a newer list is there is opened anew from its place: it may be dead."""
 GAP_CEILING_S: Final = 10.0
 """Each lost place costs a whole list: a server that refuses every place is asked for a dozen a minute at most."""
