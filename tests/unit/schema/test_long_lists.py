@@ -42,20 +42,6 @@ def pack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_SMALL", 0)
 
 
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
-    """The rows whose objects were read."""
-    found: list[Row] = []
-    bodies = Codec.bodies
-
-    def counted(codec: Codec, rows: Sequence[Row]) -> list[Text]:
-        found.extend(rows)
-        return bodies(codec, rows)
-
-    monkeypatch.setattr(Codec, "bodies", counted)
-    return found
-
-
 PHASES = ("Failed", "a?b", 'q"', 'x",', "\\", "", "Running", "ü")
 
 
