@@ -30,15 +30,14 @@ class Reading:
     """A list, as far as it has been read."""
 
     listed: Mapping[Key, State] = field(default_factory=dict)
+    """Begins as the list before where the chunks tell what differs from that."""
     digest: int = 0
     """Of ``listed``."""
-    is_partial: bool = False
-    """Whether ``listed`` begins as the list before, of which the chunks tell what differs."""
     records: dict[Key, bytes] = field(default_factory=dict)
     newer: list[bytes] = field(default_factory=list)
     """Records of objects that were read by themselves, behind the list."""
     differing: list[Key] = field(default_factory=list)
-    """Keys of which the table had another state; of a partial list all that it names."""
+    """Keys of which the table had another state, or which have gone since the list before."""
     _own: dict[Key, State] | None = None
 
     def take(self, found: Iterable[ListedRow], published: Mapping[Key, State]) -> None:
@@ -61,8 +60,6 @@ class Reading:
             if state is None or state.version != row.version or state.uid != row.uid:
                 self.differing.append(key)
                 state = State(row.uid, row.version)
-            elif self.is_partial:
-                self.differing.append(key)
             listed[key] = state
             total += rows.digest(*state)
             if row.record:
@@ -139,7 +136,7 @@ class Installer:
     async def _read(self, head: ListHead, keep_up: Callable[[], Awaitable[None]]) -> Reading:
         """What is in a list's chunks. Raises ``CorruptData`` where they are not that list."""
         book = self._ledger.book(head.scope)
-        read = Reading(book.merged.listed, book.listed_digest, is_partial=True) if head.base else Reading()
+        read = Reading(book.merged.listed, book.listed_digest) if head.base else Reading()
         for number in range(head.chunks):
             if number:
                 await keep_up()

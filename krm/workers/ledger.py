@@ -259,9 +259,9 @@ class Ledger:
         return bool(listing) and book.listing == listing and book.epoch == epoch and not book.foreign
 
     def touched_since(self, scope: str, listed: Mapping[Key, State], differing: Iterable[Key]) -> list[Key]:
-        """As ``touched``, of a list of which ``differing`` are the keys that are not as in the list before.
+        """As ``touched``, of a list that is told by what is not as in the list before.
 
-        Of all others the table has what that list said, or what events made of it.
+        Of what it does not name the table has what that list said, or what events made of it.
         """
         book = self.book(scope)
         keys = dict.fromkeys([*differing, *book.merged.events, *book.early, *book.left_out])

@@ -114,7 +114,7 @@ class Aggregation:
         found = [ListedRow(*key, *state, record_of(*state)) for key, state in changed.items()]
         kept = {state.uid for state in listed.values()}
         found += [ListedRow(*k, *s, b"", gone=True) for k, s in before.items() if s.uid not in kept]
-        reading = Reading(before, book.listed_digest, is_partial=True)
+        reading = Reading(before, book.listed_digest)
         table = self.read_before[0] if self.read_before else book.published
         for one in found:
             reading.take([one], table)

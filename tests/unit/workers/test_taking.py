@@ -94,7 +94,7 @@ async def test_what_differs_makes_the_list_out_of_the_one_before(
     assert results[0].rows == results[1].rows
     assert results[0].digest == results[1].digest
     listed = {(row.namespace, row.name): State(row.uid, row.version) for row in known.rows.values()}
-    reading = Reading(listed, known.digest, is_partial=True)
+    reading = Reading(listed, known.digest)
     if len(listed) == len(known.rows) and len({(r.namespace, r.name) for r in whole.rows}) == len(whole.rows):
         for row in part.rows:
             reading.take([row], {})
