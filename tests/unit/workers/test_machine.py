@@ -20,7 +20,7 @@ from krm.merge import Event, Key, State
 from krm.objects.versions import latest, newer
 from krm.workers.ledger import Book, Ledger
 from tests.unit.histories import KEYS, Truth
-from tests.unit.workers.test_ledger import EPOCH, SCOPE, Aggregation, Replayed, restarted
+from tests.unit.workers.aggregation import EPOCH, SCOPE, Aggregation, Replayed, restarted
 
 T = TypeVar("T")
 FULL = int(os.environ.get("KRM_TEST_CASES", "20000")) >= 20_000
