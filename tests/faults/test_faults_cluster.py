@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -21,6 +22,9 @@ from tests.faults.scale import FULL, scaled
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(scaled(1_800, 7_200))]
+
+PAGE_SIZE: Final = "25"
+"""Of which lists have several pages, those of metadata, too."""
 
 
 async def happened(fault: Fault, times: int = 1, deadline_s: float = 60.0) -> None:
@@ -295,7 +299,7 @@ async def test_f14(figures: Figures, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["410", "reset", "cut", "never ends"])
 async def test_f15(figures: Figures, tmp_path: Path, kind: str) -> None:
     figures.name("F15", "list breaks at its second page, or never ends")
-    async with lab.running(tmp_path, figures, interval_s=1.0) as it:
+    async with lab.running(tmp_path, figures, interval_s=1.0, KRM_LIST_PAGE_SIZE=PAGE_SIZE) as it:
         table = it.table()
         try:
             for _ in range(1 if kind == "never ends" else scaled(3, 20)):
@@ -348,7 +352,7 @@ async def test_f17(figures: Figures, tmp_path: Path, writes_after: int) -> None:
 async def test_f18(figures: Figures, tmp_path: Path) -> None:
     figures.name("F18", "list, or a page of it, answers 200 without items")
     rng = random.Random(18)
-    async with lab.running(tmp_path, figures, interval_s=1.0) as it:
+    async with lab.running(tmp_path, figures, interval_s=1.0, KRM_LIST_PAGE_SIZE=PAGE_SIZE) as it:
         table = it.table()
         try:
             for _ in range(scaled(6, 20)):
