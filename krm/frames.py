@@ -9,7 +9,8 @@ A frame is read from Redis, not from the API: it is for analysis and for looking
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal
 
@@ -20,8 +21,9 @@ from krm.objects.versions import newer
 from krm.resources import Resource
 from krm.settings import Secret
 from krm.store import chunks
+from krm.store.chunks import ListedRow
 from krm.store.connect import open_store, translated
-from krm.store.head import Head
+from krm.store.head import Head, ListHead
 from krm.store.reading import FOREIGN, Change, TableStore
 from krm.store.rows import DIGEST_MODULUS, Codec, Row, digest
 
@@ -107,20 +109,41 @@ async def _changes_since(table: TableStore, after: str) -> list[Change]:
 
 
 async def _verified(table: TableStore, codec: Codec) -> pd.DataFrame:
-    heads = await table.list_heads()
+    for _ in range(TRIES):
+        with contextlib.suppress(errors.CorruptData):  # newer lists came, and the chunks of these have gone
+            return await _verified_once(table, codec, await table.list_heads())
+    raise _not_ready(table, "verified list that is whole")
+
+
+async def _verified_once(table: TableStore, codec: Codec, heads: Mapping[str, ListHead]) -> pd.DataFrame:
     if not heads:
         raise _not_ready(table, "verified list")
     listed: list[dict[str, Any]] = []
     for head in heads.values():
-        for number in range(head.chunks):
-            for row in chunks.unpack(await table.chunk(head.listing, number), codec.compressor):
-                known = {"namespace": row.namespace, "name": row.name, "uid": row.uid, "resource_version": row.version}
-                listed.append(_cells(codec, codec.decode(row.record), "verified") if row.record else known)
+        for row in await _listed(table, codec, head):
+            known = {"namespace": row.namespace, "name": row.name, "uid": row.uid, "resource_version": row.version}
+            listed.append(_cells(codec, codec.decode(row.record), "verified") if row.record else known)
     await _fill(table, codec, [row for row in listed if "object" not in row])
     frame = _typed(table.resource, listed, [])
     frame["source"] = "verified"
     frame.attrs |= {scope or "everywhere": head.listed_at for scope, head in heads.items()}
     return frame
+
+
+async def _listed(table: TableStore, codec: Codec, head: ListHead) -> list[ListedRow]:
+    """Every row of a list, by key. Raises ``CorruptData`` where its chunks do not prove to be it."""
+    found: dict[tuple[str, str], ListedRow] = {}
+    for piece in head.pieces:
+        for row in chunks.unpack(await table.chunk(*piece), codec.compressor):
+            key = row.namespace, row.name
+            if not row.gone:
+                found[key] = row
+            elif key in found and found[key].uid == row.uid:
+                del found[key]
+    total = sum(digest(row.uid, row.version) for row in found.values()) % DIGEST_MODULUS
+    if (len(found), str(total)) != (head.rows, head.digest):
+        raise errors.CorruptData("the chunks of a list are not the list that its header describes")
+    return [found[key] for key in sorted(found)]
 
 
 async def _fill(table: TableStore, codec: Codec, rows: list[dict[str, Any]]) -> None:

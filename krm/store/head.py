@@ -37,8 +37,21 @@ class ListHead(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the list before, whose rows' records are not repeated here; empty when every record is here."""
     base: str = ""
     """Name of the list before, where the chunks hold only what differs from it; empty when every row is here."""
+    below: tuple[tuple[str, int], ...] = ()
+    """(name, number of chunks) of the lists that ``base`` is told by, oldest first, but for those without."""
     sum: str = ""
     """Of all the others; set where it is stored."""
+
+    @property
+    def pieces(self) -> list[tuple[str, int]]:
+        """(name of a list, number of a chunk) of all that tell every row, in the order in which they are to be read."""
+        below = [(name, number) for name, count in self.below for number in range(count)]
+        return [*below, *self.own_pieces]
+
+    @property
+    def own_pieces(self) -> list[tuple[str, int]]:
+        """Those that tell what differs from ``base``, or every row where there is none."""
+        return [(self.listing, number) for number in range(self.chunks)]
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True):

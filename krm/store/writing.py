@@ -68,14 +68,6 @@ class Entry(NamedTuple):
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a list that was asked for must have, even where the list before had the same."""
-
-    rows: bool = False
-    records: bool = False
-
-
 class Writer(TableStore):
     """The part that all writers share: the fence, the heartbeat, asking for a list."""
 
@@ -123,7 +115,7 @@ class Writer(TableStore):
             lists = await self.list_heads()
         except (CorruptData, StoreRefused):
             lists = {}  # their chunks are no longer to be found, by anybody
-        chunks = [self.keys.chunk(head.listing, number) for head in lists.values() for number in range(head.chunks)]
+        chunks = [self.keys.chunk(*piece) for head in lists.values() for piece in head.pieces]
         return [*(getattr(self.keys, name) for name in OF_OBJECTS), *chunks]
 
     async def beat(self, status: WorkerStatus) -> int:
@@ -144,9 +136,9 @@ class Writer(TableStore):
             await self._run(scripts.RELEASE, [self.keys.fence], [self.role, self._holder])
             self._holder = ""
 
-    async def ask_for_list(self, *, full: bool, reason: str, rows: bool = False) -> None:
-        """Ask the verifier for a list now; ``full``: with every object's record, ``rows``: with every row at least."""
-        fields = {"full": "1" if full else "0", "rows": "1" if rows else "0", "by": self.role, "reason": reason}
+    async def ask_for_list(self, *, full: bool, reason: str) -> None:
+        """Ask the verifier for a list now; ``full``: with every object's record."""
+        fields = {"full": "1" if full else "0", "by": self.role, "reason": reason}
         with translated():
             await self._redis.xadd(self.keys.requests, fields, maxlen=REQUESTS_MAX)
 
@@ -201,14 +193,15 @@ class ListWriter(Writer):
             await self._redis.set(self.keys.chunk(listing, number), chunk, ex=CHUNK_LIFE_S)
 
     async def flip(self, head: ListHead) -> None:
-        """Make a whole list the installed one of its scope. Raises ``OutOfStep`` where a newer one is."""
-        chunks = [self.keys.chunk(head.listing, number) for number in range(head.chunks)]
+        """Make a whole list the installed one of its scope. Raises ``OutOfStep``: a newer one is, a chunk is gone."""
+        chunks = [self.keys.chunk(*piece) for piece in head.pieces]
         try:
             before = (await self.list_heads()).get(head.scope)
         except CorruptData:
             before = None  # what it named cannot be told any more
         old = before if before is not None and before.listing != head.listing else None
-        old_chunks = [self.keys.chunk(old.listing, number) for number in range(old.chunks)] if old else []
+        replaced = [self.keys.chunk(*piece) for piece in old.pieces] if old else []
+        old_chunks = set(replaced).difference(chunks)
         await self._run(
             scripts.FLIP,
             [self.keys.fence, self.keys.verified, self.keys.lists, *chunks, *old_chunks],
@@ -238,15 +231,14 @@ class ListWriter(Writer):
             newest = await self._redis.xrevrange(self.keys.requests, count=1)
         return newest[0][0].decode() if newest else "0-0"
 
-    async def requests(self, after: str, *, block_ms: int) -> tuple[str, Wanted, list[str]]:
-        """(newest id, what the list must have, who asks and why), of requests behind ``after``."""
+    async def requests(self, after: str, *, block_ms: int) -> tuple[str, bool, list[str]]:
+        """(newest id, whether with every record, who asks and why), of requests behind ``after``."""
         with translated():
             found = await self._redis.xread({self.keys.requests: after}, count=REQUESTS_MAX, block=block_ms)
         asked = entries(found, self.keys.requests)
         reasons = [f"{fields[b'by'].decode()}: {fields[b'reason'].decode()}" for _, fields in asked]
         full = any(fields[b"full"] == b"1" for _, fields in asked)
-        rows = full or any(fields.get(b"rows") == b"1" for _, fields in asked)
-        return (asked[-1][0].decode() if asked else after), Wanted(rows=rows, records=full), reasons
+        return (asked[-1][0].decode() if asked else after), full, reasons
 
 
 class Operation(NamedTuple):

@@ -54,6 +54,7 @@ class Reading:
                 total -= rows.digest(*before)
             if row.gone:
                 del listed[key]
+                self.records.pop(key, None)
                 self.differing.append(key)
                 continue
             state = published.get(key)
@@ -64,6 +65,8 @@ class Reading:
             total += rows.digest(*state)
             if row.record:
                 self.records[key] = row.record
+            else:
+                self.records.pop(key, None)  # of a list below this one
             if row.newer:
                 self.newer.append(row.newer)
         self.digest = total % rows.DIGEST_MODULUS
@@ -106,17 +109,17 @@ class Installer:
         behind the list make of the table.
         """
         try:
-            read = await self._read(head, keep_up) if self._has_base(head) else None
-            if read is not None and self._ledger.book(head.scope).epoch == head.epoch:
+            is_based = self._is_based(head)
+            read = await self._read(head, keep_up, is_based=is_based)
+            if is_based and not self._is_based(head):  # so many events came meanwhile that they were folded into it
+                is_based = False
+                read = await self._read(head, keep_up, is_based=is_based)
+            if self._ledger.book(head.scope).epoch == head.epoch:
                 told(self._behind(head.scope, read.newer))
         except errors.CorruptData as error:
             await self.ask_full(head, str(error))
             return None
-        if read is None or not self._has_base(head):  # so many events may have come that they were folded into it
-            reason = "the list that it is held against is not in memory"
-            await self._ask(head, "needs a list of all rows", reason, full=False, rows=True)
-            return None
-        if head.base:
+        if is_based:
             keys = self._ledger.touched_since(head.scope, read.listed, read.differing)
         else:
             keys = self._ledger.touched(head.scope, read.listed, head.epoch, read.differing)
@@ -129,18 +132,21 @@ class Installer:
                 return None
         return self._installed(head, read, keys, now_ms() + EXPLAIN_MS)
 
-    def _has_base(self, head: ListHead) -> bool:
-        """Whether the books have the list that this one is told by, if it is told by what differs from one."""
-        return not head.base or self._ledger.is_base(head.scope, head.base, head.epoch)
+    def _is_based(self, head: ListHead) -> bool:
+        """Whether the list is told by what differs from one that the books have."""
+        return bool(head.base) and self._ledger.is_base(head.scope, head.base, head.epoch)
 
-    async def _read(self, head: ListHead, keep_up: Callable[[], Awaitable[None]]) -> Reading:
-        """What is in a list's chunks. Raises ``CorruptData`` where they are not that list."""
+    async def _read(self, head: ListHead, keep_up: Callable[[], Awaitable[None]], *, is_based: bool) -> Reading:
+        """What a list is, out of its chunks. Raises ``CorruptData`` where they are not that list.
+
+        ``is_based``: out of what differs from the list in the books; else out of all rows, wherever they lie.
+        """
         book = self._ledger.book(head.scope)
-        read = Reading(book.merged.listed, book.listed_digest) if head.base else Reading()
-        for number in range(head.chunks):
-            if number:
+        read = Reading(book.merged.listed, book.listed_digest) if is_based else Reading()
+        for turn, piece in enumerate(head.own_pieces if is_based else head.pieces):
+            if turn:
                 await keep_up()
-            read.take(await self._unpacked(await self._writer.chunk(head.listing, number)), book.published)
+            read.take(await self._unpacked(await self._writer.chunk(*piece)), book.published)
         if str(read.digest) != head.digest or len(read.listed) != head.rows:
             raise errors.CorruptData("the chunks of a list are not the list that its header describes")
         return read
@@ -182,10 +188,7 @@ class Installer:
 
     async def ask_full(self, head: ListHead, reason: str) -> None:
         """Ask for a list with every record, once for each list that lacks one."""
-        await self._ask(head, "needs a full list", reason, full=True)
-
-    async def _ask(self, head: ListHead, what: str, reason: str, *, full: bool, rows: bool = False) -> None:
         if self._asked_about != head.listing:
             self._asked_about = head.listing
-            logger.info(what, extra={**self._names, "scope": head.scope, "reason": reason})
-            await self._writer.ask_for_list(full=full, rows=rows, reason=reason[:200])
+            logger.info("needs a full list", extra={**self._names, "scope": head.scope, "reason": reason})
+            await self._writer.ask_for_list(full=True, reason=reason[:200])

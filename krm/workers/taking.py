@@ -24,6 +24,11 @@ from krm.store.rows import Codec
 from krm.store.writing import ListWriter
 
 CHUNK_ROWS: Final = 1_000
+MAX_PARTS: Final = 32
+"""A list is told by what differs from so many others at most, ..."""
+SPARE_ROWS: Final = 1_000
+SPARE_PART: Final = 4
+"""... and by so many rows more than it has, or by this part of them."""
 ITEMS_A_TURN: Final = 250
 """Whole objects of which the beginning is looked at before the event loop may run something else ..."""
 IDENTITIES_A_TURN: Final = 500
@@ -62,7 +67,14 @@ class Known:
     """The list before: which objects it had, and their digest; nothing where every record must be sent anew."""
 
     def __init__(
-        self, name: str = "", rows: Mapping[str, Identity] | None = None, digest: int = 0, *, is_plain: bool = True
+        self,
+        name: str = "",
+        rows: Mapping[str, Identity] | None = None,
+        digest: int = 0,
+        *,
+        is_plain: bool = True,
+        parts: tuple[tuple[str, int], ...] = (),
+        spare: int = 0,
     ) -> None:
         self.name = name
         self.rows = rows or {}
@@ -70,6 +82,16 @@ class Known:
         self.digest = digest
         self.is_plain = is_plain
         """Whether each has a name, a uid of its own and a version that can be compared."""
+        self.parts = parts
+        """(name, number of chunks) of the lists in whose chunks its rows are, oldest first."""
+        self.spare = spare
+        """Rows in those chunks that a list of all rows would not have, or not with their records."""
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the next list may be told by what differs: this one's chunks stay in Redis as long as it is."""
+        few = max(SPARE_ROWS, len(self.rows) // SPARE_PART)
+        return bool(self.rows) and len(self.parts) < MAX_PARTS and self.spare <= few
 
 
 class Taking:
@@ -94,11 +116,17 @@ class Taking:
         """Namespaces of which a row without a name is among them."""
         self._pending: list[ListedRow] = []
         self._pending_bytes = 0
+        self._spare = known.spare if differs else 0
 
     @property
     def has_known(self) -> bool:
         """Whether there is a list before, which it is held against."""
         return bool(self._known.rows)
+
+    @property
+    def below(self) -> tuple[tuple[str, int], ...]:
+        """The parts of the list before, where this one is told by what differs from it."""
+        return self._known.parts if self._differs else ()
 
     @property
     def rows(self) -> int:
@@ -117,7 +145,14 @@ class Taking:
             for uid in gone:
                 del found[uid]
             found.update(self._changed)
-        return Known(self.name, found, total % rows.DIGEST_MODULUS, is_plain=self._is_plain)
+        return Known(
+            self.name,
+            found,
+            total % rows.DIGEST_MODULUS,
+            is_plain=self._is_plain,
+            parts=(*self.below, *([(self.name, self.chunks)] if self.chunks else [])),
+            spare=self._spare,
+        )
 
     def _gone(self) -> set[str]:
         known = self._known.rows
@@ -210,6 +245,7 @@ class Taking:
     async def _put(self, row: ListedRow) -> None:
         self._pending.append(row)
         self._pending_bytes += len(row.record) + len(row.newer)
+        self._spare += self._differs or bool(row.record or row.newer)
         if len(self._pending) >= CHUNK_ROWS or self._pending_bytes >= chunks.TARGET_BYTES:
             await self._flush()
 

@@ -24,7 +24,7 @@ from krm.settings import Settings
 from krm.store import compression
 from krm.store.head import ListHead
 from krm.store.reading import TableStore
-from krm.store.writing import ListWriter, Wanted
+from krm.store.writing import ListWriter
 from krm.workers import identity, lists
 from krm.workers.bodies import Bodies, TooManyError
 from krm.workers.runner import Worker
@@ -91,41 +91,41 @@ class Verifier(Worker):
         self.say(interval_s=self._settings.verify_interval_s)
         await lists.learn_dictionaries(self._codec, self._table)
         cursor = await self.writer.last_request()
-        wanted = Wanted()
+        full = False
         while True:
             started = time.monotonic()
             await self.writer.restore_dictionaries(self._codec.compressor)
             for scope in lists.scopes(self._settings, self.resource):
-                await self._verify(scope, wanted)
+                await self._verify(scope, full=full)
             self.say(state="running", reason=None)
             left_s = self._settings.verify_interval_s - (time.monotonic() - started)
-            cursor, wanted = await self._wait(cursor, left_s)
+            cursor, full = await self._wait(cursor, left_s)
 
-    async def _wait(self, cursor: str, seconds: float) -> tuple[str, Wanted]:
-        """Until the next list is due or asked for; (cursor of the requests, what it must have)."""
+    async def _wait(self, cursor: str, seconds: float) -> tuple[str, bool]:
+        """Until the next list is due or asked for; (cursor of the requests, whether with every record)."""
         deadline = time.monotonic() + seconds
         while (left_s := deadline - time.monotonic()) > 0:
             block_ms = max(1, min(1_000, int(left_s * 1000)))
-            cursor, wanted, reasons = await self.writer.requests(cursor, block_ms=block_ms)
+            cursor, full, reasons = await self.writer.requests(cursor, block_ms=block_ms)
             if reasons:
                 logger.info("a list is asked for", extra={**self._names(), "reason": "; ".join(reasons)})
-                return cursor, wanted
-        return cursor, Wanted()
+                return cursor, full
+        return cursor, False
 
-    async def _verify(self, scope: str, wanted: Wanted) -> None:
+    async def _verify(self, scope: str, *, full: bool) -> None:
         """Read and install one list; once more where it is hard to believe, or where history went back."""
         heads = await self._heads()
         before = heads.get(scope)
         epoch = await self._epoch(newest_history(heads.values()))
         same_history = before is not None and before.epoch == epoch
-        known = await self._installed(scope, before) if same_history and not wanted.records else Known()
-        head, taken = await self._read(scope, epoch, known, rows=wanted.rows)
+        known = await self._installed(scope, before) if same_history and not full else Known()
+        head, taken = await self._read(scope, epoch, known)
         if before is not None and same_history and _implausible(before.rows, head.rows):
             logger.warning(
                 "the list lost most of its rows; reads it once more before believing it",
                 extra={**self._names(), "scope": scope, "rows": head.rows, "rows_before": before.rows},
             )
-            head, taken = await self._read(scope, epoch, known, rows=wanted.rows)
+            head, taken = await self._read(scope, epoch, known)
         if before is not None and same_history and self._rewound(head, before):
             epoch = _next_generation(epoch)
             logger.warning(
@@ -133,6 +133,7 @@ class Verifier(Worker):
                 extra={**self._names(), "scope": scope, "version": head.listed_at, "before": before.listed_at},
             )
             head, taken = await self._read(scope, epoch, Known())
+        self._known.pop(scope, None)  # where a chunk below this one has gone, the next list has all rows
         await self.writer.flip(head)
         self._known[scope] = taken
         logger.debug("installed a list", extra={**self._names(), "rows": head.rows, "version": head.listed_at})
@@ -178,21 +179,17 @@ class Verifier(Worker):
             return f"{uid}/{int(generation) + 1}"
         return f"{known_uid or uid}/{generation}"
 
-    async def _read(self, scope: str, epoch: str, known: Known, *, rows: bool = False) -> tuple[ListHead, Known]:
-        """Read a whole list into chunks, of metadata where that may do. The stream's position is read first.
-
-        ``rows``: they are to hold every row, not only those that differ from the list before.
-        """
-        differs = bool(known.rows) and not rows
+    async def _read(self, scope: str, epoch: str, known: Known) -> tuple[ListHead, Known]:
+        """Read a whole list into chunks, of metadata where that may do. The stream's position is read first."""
         if known.rows and time.monotonic() >= self._whole_until:
             try:
-                return await self._read_once(scope, epoch, known, self._take_metadata, differs=differs)
+                return await self._read_once(scope, epoch, known, self._take_metadata)
             except TooManyError as error:
                 logger.info("lists whole objects", extra={**self._names(), "scope": scope, "reason": str(error)})
             except (errors.BadData, errors.Forbidden, _NotOfferedError) as error:
                 self._whole_until = time.monotonic() + WHOLE_S
                 self._log(logging.WARNING, "cannot verify by metadata; lists whole objects", str(error))
-        return await self._read_once(scope, epoch, known, self._take_whole, differs=differs)
+        return await self._read_once(scope, epoch, known, self._take_whole)
 
     async def _read_once(
         self,
@@ -200,13 +197,11 @@ class Verifier(Worker):
         epoch: str,
         known: Known,
         take: Callable[[Taking, str, str], Awaitable[str]],
-        *,
-        differs: bool,
     ) -> tuple[ListHead, Known]:
         position = (await self.writer.positions()).get(scope)
         self._stream_end = position.end if position and position.epoch == epoch else ""
         started_ms, started = await self._table.now_ms(), time.monotonic()
-        taking = Taking(self.writer, self._codec, known, differs=differs)
+        taking = Taking(self.writer, self._codec, known, differs=known.is_base)
         version = await take(taking, scope, epoch)
         await taking.finish()
         taken = taking.result()
@@ -224,7 +219,8 @@ class Verifier(Worker):
             chunks=taking.chunks,
             digest=str(taken.digest),
             since=known.name if known.rows else "",
-            base=known.name if differs else "",
+            base=known.name if known.is_base else "",
+            below=taking.below,
         )
         return head, taken
 

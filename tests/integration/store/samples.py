@@ -79,7 +79,15 @@ def table_head(
     )
 
 
-def list_head(listing: str, listed_at: str, *, chunks: int = 1, epoch: str = "e", scope: str = "") -> ListHead:
+def list_head(
+    listing: str,
+    listed_at: str,
+    *,
+    chunks: int = 1,
+    epoch: str = "e",
+    scope: str = "",
+    below: tuple[tuple[str, int], ...] = (),
+) -> ListHead:
     return ListHead(
         listing=listing,
         scope=scope,
@@ -91,6 +99,7 @@ def list_head(listing: str, listed_at: str, *, chunks: int = 1, epoch: str = "e"
         chunks=chunks,
         digest="0",
         since="",
+        below=below,
     )
 
 

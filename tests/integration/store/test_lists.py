@@ -7,7 +7,7 @@ import pytest
 from krm.errors import CorruptData, OutOfStep
 from krm.store import writing
 from krm.store.reading import TableStore
-from krm.store.writing import ListWriter, TableWriter, Wanted
+from krm.store.writing import ListWriter, TableWriter
 from tests.integration.store.samples import PREFIX, Admin, list_head
 
 
@@ -63,6 +63,25 @@ async def test_chunks_of_the_list_before_stay_a_while(admin: Admin, table: Table
     assert admin.ttl(f"{PREFIX}verified:l2:0") == -1
 
 
+async def test_chunks_that_a_list_is_told_by_stay_with_it(admin: Admin, verifier: ListWriter) -> None:
+    await install(verifier, "l1", "10", chunks=2)
+    for listing, below in (("l2", (("l1", 2),)), ("l3", (("l1", 2), ("l2", 1)))):
+        await verifier.put_chunk(listing, 0, b"x")
+        await verifier.flip(list_head(listing, "11", below=below))
+    told = ["l1:0", "l1:1", "l2:0", "l3:0"]
+    assert [admin.ttl(f"{PREFIX}verified:{piece}") for piece in told] == [-1] * 4
+    await install(verifier, "l4", "12", chunks=1)
+    assert all(0 < admin.ttl(f"{PREFIX}verified:{piece}") <= writing.OLD_CHUNK_LIFE_S for piece in told)
+
+
+async def test_list_is_refused_where_one_that_it_is_told_by_has_gone(admin: Admin, verifier: ListWriter) -> None:
+    await install(verifier, "l1", "10", chunks=2)
+    await verifier.put_chunk("l2", 0, b"x")
+    admin.delete(f"{PREFIX}verified:l1:1")
+    with pytest.raises(OutOfStep, match="chunk"):
+        await verifier.flip(list_head("l2", "11", below=(("l1", 2),)))
+
+
 async def test_flip_that_is_repeated_keeps_its_chunks(admin: Admin, verifier: ListWriter) -> None:
     await install(verifier, "l1", "10")
     await verifier.flip(list_head("l1", "10", chunks=2))
@@ -100,15 +119,15 @@ async def test_chunk_that_is_gone_is_corrupt_data(table: TableStore) -> None:
 
 async def test_requests_for_lists(verifier: ListWriter, aggregator: TableWriter) -> None:
     assert await verifier.last_request() == "0-0"
-    assert await verifier.requests("0-0", block_ms=1) == ("0-0", Wanted(), [])
+    assert await verifier.requests("0-0", block_ms=1) == ("0-0", False, [])
     await aggregator.ask_for_list(full=False, reason="one")
     await aggregator.ask_for_list(full=True, reason="two")
-    cursor, wanted, reasons = await verifier.requests("0-0", block_ms=1)
-    assert (wanted, reasons) == (Wanted(rows=True, records=True), ["aggregator: one", "aggregator: two"])
+    cursor, full, reasons = await verifier.requests("0-0", block_ms=1)
+    assert (full, reasons) == (True, ["aggregator: one", "aggregator: two"])
     assert cursor == await verifier.last_request()
-    assert await verifier.requests(cursor, block_ms=1) == (cursor, Wanted(), [])
-    await aggregator.ask_for_list(full=False, rows=True, reason="three")
-    assert (await verifier.requests(cursor, block_ms=1))[1] == Wanted(rows=True)
+    assert await verifier.requests(cursor, block_ms=1) == (cursor, False, [])
+    await aggregator.ask_for_list(full=False, reason="three")
+    assert not (await verifier.requests(cursor, block_ms=1))[1]
 
 
 async def test_dictionaries_are_kept_by_id_and_one_is_current(table: TableStore, verifier: ListWriter) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from krm import frames
+from krm.errors import AnswerError, Code
 from krm.kube import reading
 from krm.kube.connect import Cluster
 from krm.merge import Key
@@ -115,19 +118,61 @@ async def test_lists_tell_what_differs_from_the_one_before(redis_url: str, tmp_p
 
 
 @pytest.mark.usefixtures("patient")
-async def test_an_aggregator_that_began_anew_is_told_all_rows_but_no_bodies(redis_url: str, tmp_path: Path) -> None:
+async def test_an_aggregator_that_began_anew_reads_all_that_the_list_is_told_by(redis_url: str, tmp_path: Path) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
         await chain.converged(DEADLINE_S)
-        await listed(chain, lambda head: bool(head.base))
-        whole = given(chain, "list") / asked(chain, "list")
+        touch(chain, next(iter(chain.truth())), "told")
+        version = str(chain.simulation.store.rv)
+        before = await listed(chain, lambda head: head.listed_at == version and bool(head.below))
         await chain.stop("aggregator")
+        asked = await chain.store.client.xlen(chain.table().keys.requests)
         await chain.start("aggregator")
-        lists, before = asked(chain, "list"), given(chain, "list")
-        anew = await listed(chain, lambda head: not head.base)
-        assert (anew.chunks, anew.since) != (0, "")
-        await listed(chain, lambda head: bool(head.base))
-        assert (given(chain, "list") - before) / (asked(chain, "list") - lists) < whole
+        after = await listed(chain, lambda head: head.started_ms > before.started_ms)
+        assert (after.base, after.below) != ("", ())
+        assert await chain.store.client.xlen(chain.table().keys.requests) == asked  # no list was made for it
         assert missed(await verified_anew(chain)) == (0, 0, 0, 0)
+        assert await chain.proven()
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_the_frame_of_a_list_that_is_told_by_what_differs_has_all_rows(
+    redis_url: str, tmp_path: Path, *, is_moved: bool
+) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged(DEADLINE_S)
+        await listed(chain, lambda head: bool(head.base) and not head.chunks)
+        if is_moved:
+            keys = list(chain.truth())
+            touch(chain, keys[0], "told")
+            chain.simulation.store.delete(chain.simulation.store.kind_named("pods"), *keys[1])
+            version = str(chain.simulation.store.rv)
+            await listed(chain, lambda head: head.listed_at == version and bool(head.below))
+        frame = await asyncio.to_thread(frames.read, redis_url, "pods", "verified")
+        rows = zip(frame.namespace, frame.name, frame.uid, frame.resource_version, strict=True)
+        assert {(namespace, name): (uid, version) for namespace, name, uid, version in rows} == chain.truth()
+        assert frame.object.notna().all()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_list_heals_that_has_lost_a_chunk_below_it(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=PERIOD_S) as chain:
+        await chain.converged(DEADLINE_S)
+        first = await listed(chain, lambda head: bool(head.below))
+        await chain.store.client.delete(chain.table().keys.chunk(*first.pieces[0]))
+        await listed(chain, lambda head: first.pieces[0] not in head.pieces)
+        frame = await asyncio.to_thread(frames.read, redis_url, "pods", "verified")
+        assert len(frame) == len(chain.truth())
+
+
+async def test_a_list_that_has_lost_a_chunk_is_no_frame(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=600.0) as chain:
+        await chain.converged(DEADLINE_S)
+        head = await listed(chain, lambda _: True)
+        await chain.store.client.delete(chain.table().keys.chunk(*head.pieces[0]))
+        with pytest.raises(AnswerError) as caught:
+            await asyncio.to_thread(frames.read, redis_url, "pods", "verified")
+        assert caught.value.code is Code.NOT_READY
 
 
 @pytest.mark.usefixtures("patient")

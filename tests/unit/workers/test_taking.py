@@ -103,6 +103,62 @@ async def test_what_differs_makes_the_list_out_of_the_one_before(
     assert not {row.uid for row in part.rows if not row.gone} - {row.uid for row in whole.rows}
 
 
+@given(st.lists(IDENTITIES, min_size=1, max_size=5))
+async def test_lists_that_are_told_by_each_other_are_the_last_of_them(lists: list[list[Identity]]) -> None:
+    codec = Codec(PODS)
+    stored: dict[tuple[str, int], list[ListedRow]] = {}
+
+    class Writer:
+        async def put_chunk(self, listing: str, number: int, chunk: bytes) -> None:
+            stored[listing, number] = chunks.unpack(chunk, codec.compressor)
+
+    known = Known()
+    for identities in lists:
+        taken = Taking(Writer(), codec, known, differs=known.is_base)  # type: ignore[arg-type]
+        await taken.take_identities(identities)
+        await taken.complete(taken.lacking)
+        await taken.finish()
+        known = taken.result()
+        reading = Reading()
+        for name, count in known.parts:
+            for number in range(count):
+                reading.take(stored[name, number], {})
+        if len({(row.namespace, row.name) for row in known.rows.values()}) == len(known.rows):
+            assert set(reading.listed.values()) == {State(uid, row.version) for uid, row in known.rows.items()}
+            assert reading.digest == known.digest
+
+
+async def test_a_list_of_all_rows_follows_where_those_below_hold_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Codec(PODS)
+    writer = Kept(codec)
+
+    async def follows(known: Known, version: str) -> Known:
+        taken = Taking(writer, codec, known, differs=known.is_base)  # type: ignore[arg-type]
+        await taken.take_identities([Identity("a", "n", "u", version), Identity("b", "n", "v", "5")])
+        await taken.complete(taken.lacking)
+        await taken.finish()
+        return taken.result()
+
+    monkeypatch.setattr(taking, "SPARE_ROWS", 3)
+    known = Known()
+    lengths = []
+    for version in "56789":
+        known = await follows(known, version)
+        lengths.append((len(known.parts), known.spare))
+    assert lengths == [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)]
+    assert not known.is_base
+    assert len((await follows(known, "10")).parts) == 1
+    monkeypatch.setattr(taking, "MAX_PARTS", 1)
+    assert not (await follows(Known(), "5")).is_base
+
+
+def test_records_of_a_list_below_are_those_of_its_own_rows_alone() -> None:
+    reading = Reading()
+    reading.take([ListedRow("n", "a", "u", "5", b"five"), ListedRow("n", "b", "v", "5", b"five")], {})
+    reading.take([ListedRow("n", "a", "u", "6", b""), ListedRow("n", "b", "v", "5", b"", gone=True)], {})
+    assert (reading.listed, reading.records) == ({("n", "a"): State("u", "6")}, {})
+
+
 async def test_of_a_list_that_is_as_the_one_before_nothing_is_stored() -> None:
     codec = Codec(PODS)
     same = [Identity(name, "n", f"uid-{name}", "5") for name in "abc"]
