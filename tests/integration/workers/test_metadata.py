@@ -18,8 +18,10 @@ from krm.resources import PODS
 from krm.simulator import FaultKind, status
 from krm.simulator.encoding import Shape
 from krm.simulator.tables import shape
-from krm.store.chunks import ListedRow
+from krm.store.chunks import ListedRow, pack
+from krm.store.compression import Compressor
 from krm.store.head import Head, ListHead
+from krm.store.rows import schema
 from krm.workers import bodies
 from tests.chain import Chain, running
 from tests.waiting import wait_until
@@ -165,11 +167,12 @@ async def test_a_list_heals_that_has_lost_a_chunk_below_it(redis_url: str, tmp_p
         assert len(frame) == len(chain.truth())
 
 
-async def test_a_list_that_has_lost_a_chunk_is_no_frame(redis_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [None, pack([], Compressor(), schema(PODS))], ids=["gone", "another"])
+async def test_a_list_that_has_lost_a_chunk_is_no_frame(redis_url: str, tmp_path: Path, chunk: bytes | None) -> None:
     async with running(redis_url, tmp_path, verify_interval_s=600.0) as chain:
         await chain.converged(DEADLINE_S)
-        head = await listed(chain, lambda _: True)
-        await chain.store.client.delete(chain.table().keys.chunk(*head.pieces[0]))
+        piece = chain.table().keys.chunk(*(await listed(chain, lambda _: True)).pieces[0])
+        await (chain.store.client.delete(piece) if chunk is None else chain.store.client.set(piece, chunk))
         with pytest.raises(AnswerError) as caught:
             await asyncio.to_thread(frames.read, redis_url, "pods", "verified")
         assert caught.value.code is Code.NOT_READY
