@@ -8,12 +8,11 @@ identity, and deliberate faults.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
+from krm import garbage
 from krm.simulator import kinds as kinds_module
 from krm.simulator import objects
 from krm.simulator.history import (
@@ -29,18 +28,6 @@ from krm.simulator.kinds import Json, Kind
 from krm.simulator.objects import Version
 
 Clock = Callable[[], datetime]
-
-
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Keep the garbage collector from walking over all objects again and again while they only become more."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class Store:
@@ -188,7 +175,7 @@ class Store:
         With `keep_versions` each keeps the resourceVersion that it carries.
         """
         collection = self._collections[kind]
-        with _no_collector():
+        with garbage.filling():
             self._load(kind, collection, objs, keep_versions=keep_versions)
         collection.keys = sorted(collection.current)
         collection.list_floor = collection.watch_floor = self.rv

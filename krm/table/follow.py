@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from krm import garbage
 from krm.errors import CorruptData, StoreError, UnknownFormat
 from krm.objects import versions
 from krm.resources import Resource
@@ -224,6 +225,23 @@ class Follower:
         head = await self._table_head()
         self._dictionaries.clear()
         await self._learn_dictionaries()
+        with garbage.filling(lasts=self.loads == 0):
+            target, cursor = await self._fill(head)
+        self._cursor = cursor
+        self._proofs = Proofs()
+        self._proofs.note(self.replica)
+        self._seen = self.head = target
+        await self._hold_back(target)
+        if self._clock is None:  # without Redis' clock every answer would look new
+            await self._read_clock()
+        self.loads += 1
+        self.is_ready = True
+        self.trouble = None
+        logger.info("replica loaded", extra={"resource": self.resource.plural, "rows": len(self.replica)})
+        self._tell()
+
+    async def _fill(self, head: Head) -> tuple[Head, str]:
+        """Read the table; (the head that proves it, id of the last change that is in). ``head`` was read before."""
         rows = Pile()
         async for piece in self.source.records():
             for start in range(0, len(piece), ROWS_A_TURN):
@@ -239,18 +257,7 @@ class Follower:
         seq, cursor = await self._catch_up(rows, head, target)
         for _ in self.replica.loading(rows.by_uid, seq=seq, total=rows.total):
             await asyncio.sleep(0)
-        self._cursor = cursor
-        self._proofs = Proofs()
-        self._proofs.note(self.replica)
-        self._seen = self.head = target
-        await self._hold_back(target)
-        if self._clock is None:  # without Redis' clock every answer would look new
-            await self._read_clock()
-        self.loads += 1
-        self.is_ready = True
-        self.trouble = None
-        logger.info("replica loaded", extra={"resource": self.resource.plural, "rows": len(self.replica)})
-        self._tell()
+        return target, cursor
 
     async def _table_head(self) -> Head:
         head = await self.source.head()

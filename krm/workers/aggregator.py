@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from krm import errors
+from krm import errors, garbage
 from krm.merge import Event, State
 from krm.resources import Resource
 from krm.settings import Settings
@@ -150,11 +150,12 @@ class Aggregator(Worker):
             return False
         found: dict[str, int] = {}
         try:
-            async for records in self._table.records():
-                for _, record in records:
-                    row = self._codec.identity(record)
-                    self._ledger.load(self._scope_of(row.namespace), row.key, State(row.uid, row.version))
-                    found[row.uid] = rows.digest(row.uid, row.version)  # a scan may give a row twice
+            with garbage.filling():
+                async for records in self._table.records():
+                    for _, record in records:
+                        row = self._codec.identity(record)
+                        self._ledger.load(self._scope_of(row.namespace), row.key, State(row.uid, row.version))
+                        found[row.uid] = rows.digest(row.uid, row.version)  # a scan may give a row twice
         except (errors.CorruptData, errors.UnknownFormat) as error:
             logger.warning("the stored table does not decode", extra={**self._names(), "reason": str(error)})
             return False
