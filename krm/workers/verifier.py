@@ -234,6 +234,7 @@ class Verifier(Worker):
             limit=self._settings.list_page_size,
             timeout_s=LIST_TIMEOUT_S,
             page_timeout_s=PAGE_TIMEOUT_S,
+            managed=self._settings.keep_managed_fields,
             ahead=not taken.has_known,
         )
         rest = _Rest(is_slow=taken.has_known)

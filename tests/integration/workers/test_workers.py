@@ -293,6 +293,17 @@ async def test_each_frame_reads_as_a_dataframe(redis_url: str, tmp_path: Path, w
             assert len(frame) > 0
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_managed_fields_are_stored_where_they_are_kept(redis_url: str, tmp_path: Path, *, kept: bool) -> None:
+    async with running(redis_url, tmp_path, verify_interval_s=600.0, keep_managed_fields=kept) as chain:
+        await chain.converged()
+        churned(chain, 5)
+        await chain.converged()
+        frame = await asyncio.to_thread(frames.read, redis_url, "pods")
+        assert {*frame.source} == {"streamed", "verified"}
+        assert {'"managedFields"' in text for text in frame.object} == {kept}
+
+
 async def test_reading_a_frame_before_there_is_one_is_an_error(redis_url: str) -> None:
     with pytest.raises(AnswerError) as caught:
         await asyncio.to_thread(frames.read, redis_url, "pods")
