@@ -119,8 +119,10 @@ class Installer:
         except errors.CorruptData as error:
             await self.ask_full(head, str(error))
             return None
-        if is_based:
+        if is_based and self._is_based(head):
             keys = self._ledger.touched_since(head.scope, read.listed, read.differing)
+        elif is_based:  # what was told just now had events folded: what they were of is not known any more
+            keys = self._ledger.touched(head.scope, read.listed, head.epoch)
         else:
             keys = self._ledger.touched(head.scope, read.listed, head.epoch, read.differing)
         for key in keys:
