@@ -119,24 +119,30 @@ class Verifier(Worker):
         epoch = await self._epoch(newest_history(heads.values()))
         same_history = before is not None and before.epoch == epoch
         known = await self._installed(scope, before) if same_history and not full else Known()
-        head, taken = await self._read(scope, epoch, known)
-        if before is not None and same_history and _implausible(before.rows, head.rows):
-            logger.warning(
-                "the list lost most of its rows; reads it once more before believing it",
-                extra={**self._names(), "scope": scope, "rows": head.rows, "rows_before": before.rows},
-            )
-            head, taken = await self._read(scope, epoch, known)
+        rows_before = before.rows if before is not None else 0
+        head, taken = await self._read_believable(scope, epoch, known, rows_before)
         if before is not None and same_history and self._rewound(head, before):
             epoch = _next_generation(epoch)
             logger.warning(
                 "history went back: begins another epoch",
                 extra={**self._names(), "scope": scope, "version": head.listed_at, "before": before.listed_at},
             )
-            head, taken = await self._read(scope, epoch, Known())
+            head, taken = await self._read_believable(scope, epoch, Known(), rows_before)
         self._known.pop(scope, None)  # where a chunk below this one has gone, the next list has all rows
         await self.writer.flip(head)
         self._known[scope] = taken
         logger.debug("installed a list", extra={**self._names(), "rows": head.rows, "version": head.listed_at})
+
+    async def _read_believable(self, scope: str, epoch: str, known: Known, rows_before: int) -> tuple[ListHead, Known]:
+        """A list; where it lost most of its rows, the one that is read to confirm it."""
+        head, taken = await self._read(scope, epoch, known)
+        if not _implausible(rows_before, head.rows):
+            return head, taken
+        logger.warning(
+            "the list lost most of its rows; reads it once more before believing it",
+            extra={**self._names(), "scope": scope, "rows": head.rows, "rows_before": rows_before},
+        )
+        return await self._read(scope, epoch, known)
 
     def _rewound(self, head: ListHead, before: ListHead) -> bool:
         """Whether a consistent list is older than what had been seen before it was asked for: history was reset."""
