@@ -48,6 +48,11 @@ class Places:
     def place_of(self, asked: Asked, version: str) -> str | None:
         return self._by_version.get((asked, version))
 
+    def lost(self, asked: Asked, version: str | None, place: str | None) -> None:
+        """Nobody can go on at ``place`` any more: the next list of the same version tells another."""
+        if version and place:
+            self._by_version.forget((asked, version), place)
+
     def pages_from(self, token: str, beginning: Beginning) -> None:
         """A page ended with ``token``."""
         self._by_continue.keep_first(token, beginning)
@@ -77,6 +82,12 @@ class _Recent(Generic[K, V]):
             self._kept.move_to_end(key)
             if len(self._kept) > _REMEMBERED:
                 self._kept.popitem(last=False)
+
+    def forget(self, key: K, value: V) -> None:
+        """No longer this value; another, which somebody put in meanwhile, stays."""
+        with self._lock:
+            if self._kept.get(key) == value:
+                del self._kept[key]
 
     def get(self, key: K) -> V | None:
         with self._lock:

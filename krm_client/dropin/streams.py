@@ -97,14 +97,14 @@ class Watch(_Official):  # type: ignore[misc]
                 yield _event("ADDED", shown, json.loads(bytes(raw)), deserialize=deserialize)
                 if self._stop:
                     return
-            course.version, place = listed.version, listed.place
-            session.places.saw(asked, course.version, place)
+            course.version, course.place = listed.version, listed.place
+            session.places.saw(asked, course.version, course.place)
         else:
-            course.version, place = str(version), session.places.place_of(asked, str(version))
+            course.version, course.place = str(version), session.places.place_of(asked, str(version))
         self.resource_version = course.version
-        if place is None:
+        if course.place is None:
             raise errors.KrmSchemaMismatch("the server's lists do not tell where to follow on: its KRM is older")
-        with _following(session, read, given, place, course) as events:
+        with _following(session, read, given, course.place, course) as events:
             self._following = events
             try:
                 yield from self._events(session, asked, events, course, deserialize=deserialize)
@@ -122,16 +122,19 @@ class Watch(_Official):  # type: ignore[misc]
             except errors.KrmQueryError as error:
                 if error.code != "CURSOR_INVALID":
                     raise
+                session.places.lost(asked, course.version, course.place)
                 raise _expired(course.version) from error
             except TimeoutError as error:
                 raise _silent(session.krm.url) from error
             if event["type"] == "RESYNC":
+                session.places.lost(asked, course.version, course.place)
                 raise _expired(course.version)
             raw = event["raw_object"] or {}
             version = (raw.get("metadata") or {}).get("resourceVersion")
             course.version = newer_of(course.version, version)
             for seen in {version, course.version}:
                 session.places.saw(asked, seen, events.resume_token)
+            course.place = session.places.place_of(asked, course.version or "") or events.resume_token
             self.resource_version = course.version
             yield _event(event["type"], event["object"], raw, deserialize=deserialize)
 
@@ -141,6 +144,8 @@ class _Course:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.version: str | None = None
+        self.place: str | None = None
+        """Which belongs to that version."""
         seconds = given.get("timeout_seconds")
         self.deadline = time.monotonic() + seconds if seconds else None
 

@@ -422,6 +422,25 @@ def test_gap_is_410(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.value.reason.startswith("Expired: too old resource version")
 
 
+def test_new_list_goes_on_though_its_version_was_lost_before(world: World) -> None:
+    """A quiet cluster's lists keep their version when KRM's tables are built anew, and with them all places in them."""
+    world.pod("a")
+    session = sessions.current()
+    lost = _token_of_another_run(session, world)
+    version = world.v1.list_namespaced_pod(world.namespace).metadata.resource_version
+    asked = ("pods", world.namespace, "", "")
+    session.places._by_version._kept[asked, version] = lost
+    with pytest.raises(ApiException) as raised:
+        next(watch.Watch().stream(world.v1.list_namespaced_pod, world.namespace, resource_version=version))
+    assert raised.value.status == 410
+    assert session.places.place_of(asked, version) is None
+    version = world.v1.list_namespaced_pod(world.namespace).metadata.resource_version
+    stream: Any = watch.Watch().stream(world.v1.list_namespaced_pod, world.namespace, resource_version=version)
+    world.pod("c")
+    assert _take(stream, 1) == [("ADDED", "c")]
+    stream.close()
+
+
 def _token_of_another_run(session: Any, world: World) -> str:
     """A token that nothing can be continued from: that of an event within the beginning."""
     world.pod("b")
