@@ -34,6 +34,8 @@ class FilledSource:
         self.log: dict[str, list[Change]] = {}
         self.drifts: dict[str, list[DriftLine]] = {}
         self.failed: str | None = None
+        self.held: frozenset[str] | None = None
+        """The namespaces of which there are lists; None for all."""
         self.waited: list[tuple[str, float | None, str | None]] = []
         self._replicas = {r.plural: Replica(r, Codec(r), cluster=cluster) for r in self.resources}
         for plural, each in (objects or {}).items():
@@ -147,6 +149,7 @@ class FilledSource:
             contiguous=True,
             epoch="e1",
             missed=Missed(added=1, modified=2, deleted=3, ghosts=4),
+            namespaces=self.held if resource.namespaced else None,
         )
 
 

@@ -41,6 +41,20 @@ def _checked(verb: str, resource: Resource, scope: Scope, named: Named) -> Scope
     return scope
 
 
+def cached(context: Context, resource: Resource, named: Named) -> None:
+    """Refuses named namespaces of which there are no lists: nothing is known of them, which is not "nothing is there".
+
+    To be asked after the caller's rights. Raises ``AnswerError`` NOT_READY.
+    """
+    held = context.source.freshness(resource).namespaces
+    unknown = frozenset[str]() if named is None or held is None or not resource.namespaced else named - held
+    if unknown:
+        raise AnswerError(
+            Code.NOT_READY,
+            f"{resource.plural} of the namespace {min(unknown)} are not cached: KRM_NAMESPACES names others",
+        )
+
+
 def shown(scope: Scope) -> common.Scope:
     """A scope as the API shows it."""
     return common.Scope(

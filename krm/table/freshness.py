@@ -55,6 +55,8 @@ class Freshness:
     reason: str | None = None
     as_of_ms: int | None = None
     """The moment for which an answer holds at least."""
+    namespaces: frozenset[str] | None = None
+    """The namespaces of which there are lists, where these are not all (``KRM_NAMESPACES``)."""
 
     @property
     def verified_at(self) -> str | None:
@@ -110,7 +112,13 @@ def freshness(
         missed=head.missed,
         reason=reason,
         as_of_ms=as_of_ms,
+        namespaces=_restriction(head),
     )
+
+
+def _restriction(head: Head) -> frozenset[str] | None:
+    named = frozenset(scope.scope for scope in head.scopes)
+    return None if "" in named else named
 
 
 def _without_table(statuses: Mapping[str, WorkerStatus], now_ms: int, trouble: str | None) -> tuple[State, str | None]:

@@ -282,3 +282,44 @@ class Slow(FilledSource):
 
 async def test_an_answer_that_takes_too_long_is_given_up() -> None:
     assert await codes(Slow(), "{ pods { totalCount } }", by=engine(timeout_s=0.02)) == {"": "TIMEOUT"}
+
+
+HELD = frozenset(("ns0", "ns1"))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        'a: pods(namespace: "ns2") { totalCount }',
+        'a: pods(namespaces: ["ns0", "ns2"]) { totalCount }',
+        'a: pod(namespace: "ns2", name: "p-0") { metadata { name } }',
+        'a: changes(resource: "pods", namespace: "ns2") { totalCount }',
+    ],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+async def test_a_namespace_that_is_not_cached_is_never_empty(question: str, compiled: bool) -> None:
+    source = filled()
+    source.held = HELD
+    assert await codes(source, f"{{ {question} }}", compiled=compiled) == {"a": "NOT_READY"}
+    source.held = None
+    assert await codes(source, f"{{ {question} }}", compiled=compiled) == {}
+
+
+async def test_cached_namespaces_and_what_has_none_are_answered() -> None:
+    source = filled()
+    source.held = HELD
+    answer = await ask(
+        source,
+        """{ a: pods(namespace: "ns0") { totalCount } b: pods(namespaces: ["ns0", "ns1"]) { totalCount }
+             c: pod(namespace: "ns0", name: "nobody") { kind } d: node(name: "n") { kind } e: pods { totalCount }
+             f: changes(resource: "pods", namespace: "ns1") { totalCount } }""",
+    )
+    assert "errors" not in answer
+    assert answer["data"] == {
+        "a": {"totalCount": 3},
+        "b": {"totalCount": 6},
+        "c": None,
+        "d": {"kind": "Node"},
+        "e": {"totalCount": 6},
+        "f": {"totalCount": 0},
+    }

@@ -294,3 +294,10 @@ async def test_rights_bound_what_is_told() -> None:
         source.change("pods", pod("x-1", "hidden"))
         source.change("pods", pod("c-1", phase="Pending"))
         assert await events.take(1) == ["ADDED c-1 Pending"]
+
+
+async def test_a_namespace_that_is_not_cached_is_never_silent() -> None:
+    source = filled()
+    source.held = frozenset(("default",))
+    async with subscribed(source, 'namespace: "elsewhere"') as events:
+        assert (await events.raw())["errors"][0]["extensions"]["code"] == "NOT_READY"

@@ -175,3 +175,9 @@ async def test_feed_that_overflows_starts_again() -> None:
     taken = await feed.take(timeout_s=1)
     assert taken is not None
     assert [each.seq for each in taken] == [6]
+
+
+def test_it_tells_of_which_namespaces_there_are_lists() -> None:
+    assert told(head(scope(scope="a"), scope(scope="b"))).namespaces == frozenset(("a", "b"))
+    assert told(head()).namespaces is None
+    assert told(None).namespaces is None
