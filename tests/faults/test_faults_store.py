@@ -10,9 +10,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -30,7 +29,7 @@ from tests.faults.figures import Figures
 from tests.faults.lab import WORKERS, RedisProcess
 from tests.faults.scale import scaled
 from tests.integration.kube import certificates
-from tests.waiting import wait_until
+from tests.waiting import NotInTimeError, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(scaled(1_800, 7_200))]
 
@@ -217,23 +216,19 @@ async def test_f29(figures: Figures, tmp_path: Path, name: str) -> None:
                 return await owner() != before
 
             try:
-                await asyncio.wait_for(_until(taken), LEASE_S + 3)
-            except TimeoutError:  # the standby was the one that stopped
+                await wait_until(taken, LEASE_S + 3)
+            except NotInTimeError:  # the standby was the one that stopped
                 it.signal(name, signal.SIGCONT)
                 stopped = f"{name}-2"
                 it.signal(stopped, signal.SIGSTOP)
                 began = time.monotonic()
-                await asyncio.wait_for(_until(taken), LEASE_S + 3)
+                await wait_until(taken, LEASE_S + 3)
             figures.note(takeover_s=time.monotonic() - began)
             it.churn(30)
             it.signal(stopped, signal.SIGCONT)
             await it.heals()
             await table.store.close()
         await it.proven()
-
-
-async def _until(condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-    await wait_until(condition, 60)
 
 
 async def test_f30(figures: Figures, tmp_path: Path) -> None:
