@@ -75,8 +75,13 @@ def refuse_unknown(method: str, given: Mapping[str, Any], known: Any) -> None:
         raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
 
 
-def of_list(given: ListArguments) -> dict[str, Any]:
+def of_list(kind: ClientResource, given: ListArguments) -> dict[str, Any]:
     namespaces = given.get("namespaces")
+    if isinstance(namespaces, str):
+        # Its letters would be taken for namespaces, of which there are none: an empty answer.
+        raise KrmUsageError("namespaces: a list of names, not one text")
+    if not kind.namespaced and (given.get("namespace") is not None or namespaces is not None):
+        raise KrmUsageError(f"{kind.plural} have no namespace")
     return {
         "namespace": given.get("namespace"),
         "namespaces": None if namespaces is None else list(namespaces),

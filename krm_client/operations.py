@@ -110,7 +110,7 @@ class Operations:
         call_arguments.refuse_unknown("list", given, ListArguments)
         fields = given.get("fields")
         chosen = None if fields is None else selection.select(kind.model, fields)
-        arguments = call_arguments.of_list(given)
+        arguments = call_arguments.of_list(kind, given)
         operation = self.listing(kind, arguments, chosen=chosen)
 
         def start() -> Call[list[Any]]:
@@ -125,9 +125,12 @@ class Operations:
         columns = given.get("columns")
         if isinstance(columns, str):
             raise errors.KrmUsageError("columns: a list of paths, not one text")
-        arguments = {"cluster": self._settings.cluster, **call_arguments.of_list(cast("ListArguments", given))}
+        arguments = {"cluster": self._settings.cluster, **call_arguments.of_list(kind, cast("ListArguments", given))}
         if arguments["where"] is not None and not isinstance(arguments["where"], dict):
             arguments["where"] = dict(arguments["where"])
+        if arguments["namespaces"] == []:
+            # In a URL no namespace at all is every namespace.
+            arguments["where"] = {"and": [arguments["where"] or {}, {"or": []}]}
         query = documents.frame_query(kind, arguments, columns)
         whole_cluster = arguments["namespace"] is None and arguments["namespaces"] is None
 
@@ -150,7 +153,7 @@ class Operations:
         """Follow a kind."""
         kind = call_arguments.resource_of(resource)
         call_arguments.refuse_unknown("watch", given, WatchArguments)
-        arguments = call_arguments.of_list(cast("ListArguments", given))
+        arguments = call_arguments.of_list(kind, cast("ListArguments", given))
         return Following(
             kind=kind,
             document=documents.watch_document(kind, {"cluster": self._settings.cluster, **arguments}),

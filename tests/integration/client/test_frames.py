@@ -90,6 +90,18 @@ async def test_nothing_matching_is_an_empty_frame_with_its_types(krm: AsyncKrmCl
     assert (len(frame), str(frame["requests.memory"].dtype)) == (0, "Int64")
 
 
+async def test_of_no_namespace_is_nothing_as_in_a_list(krm: AsyncKrmClient) -> None:
+    """In a URL an empty list leaves no trace, and without namespaces all are meant."""
+    assert await krm.list("pods", namespaces=[]) == []
+    wheres: list[Any] = [None, {"path": "metadata.name", "exists": True}, []]
+    for where in wheres:
+        frame = await krm.frame("pods", columns=["requests.memory"], namespaces=[], where=where)
+        assert frame.empty
+        assert str(frame["requests.memory"].dtype) == "Int64"
+    with pytest.raises(KrmQueryError):
+        await krm.frame("pods", namespaces=[], where={"path": "metadata.nme", "exists": True})
+
+
 async def test_errors_are_those_of_lists(krm: AsyncKrmClient, source: FilledSource) -> None:
     with pytest.raises(KrmQueryError) as raised:
         await krm.frame("pods", columns=["spec.nonsense"])

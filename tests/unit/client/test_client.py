@@ -347,6 +347,24 @@ def test_wrong_fields_are_refused_before_anything_is_sent(
     assert server.asked == []
 
 
+@pytest.mark.parametrize("method", ["list", "frame", "watch"])
+@pytest.mark.parametrize(
+    ("resource", "asks", "says"),
+    [
+        ("pods", {"namespaces": "default"}, "a list of names, not one text"),
+        ("nodes", {"namespace": "default"}, "nodes have no namespace"),
+        ("nodes", {"namespaces": []}, "nodes have no namespace"),
+    ],
+    ids=str,
+)
+def test_wrong_namespaces_are_refused_before_anything_is_sent(
+    method: str, resource: str, asks: dict[str, Any], says: str, server: canned.Server, krm: Any
+) -> None:
+    with pytest.raises(KrmUsageError, match=says):
+        getattr(krm, method)(resource, **asks)
+    assert server.asked == []
+
+
 SCHEMA = {
     "__schema": {
         "types": [
