@@ -64,6 +64,10 @@ class Stream:
     """Monotonic time of the last bytes."""
     bad_tries: int = 0
     """How often in a row unusable bytes came behind ``end``."""
+    is_answered: bool = False
+    """Whether the API server has answered the watch that is open."""
+    doubted: str = ""
+    """The list for which the watch was opened anew last."""
 
 
 class Streamer(Worker):
@@ -158,14 +162,14 @@ class Streamer(Worker):
 
     async def _watch(self, stream: Stream, backoff: Backoff, gaps: Backoff) -> None:
         """One watch from the stream's place on, to its timeout at the server."""
-        stream.heard_at = time.monotonic()
+        stream.heard_at, stream.is_answered = time.monotonic(), False
         events = watching.watch(
             self._cluster,
             self.resource.path(stream.scope),
             stream.end,
             timeout_s=WATCH_TIMEOUT_S * random.uniform(0.8, 1.0),  # noqa: S311 - spreads the reconnects
             silence_s=SILENCE_S,
-            on_open=lambda: self._hear(stream.scope, connected=True),
+            on_open=functools.partial(self._answered, stream),
             see=self._codec.cleaner.see,
             rest=functools.partial(self._table.store.pace.led, f"{self.resource.plural} {stream.scope}"),
         )
@@ -181,8 +185,15 @@ class Streamer(Worker):
                 if stream.end != before:
                     backoff.progressed()
 
+    def _answered(self, stream: Stream) -> None:
+        stream.is_answered = True
+        self._hear(stream.scope, connected=True)
+
     async def _doubt(self, stream: Stream, installed: lists.InstalledLists) -> None:
-        """Return when the watch must be opened anew: for another history, or silence while lists show new versions."""
+        """Return when the watch must be opened anew: for another history, or silence while lists show new versions.
+
+        Once for each list: where nothing happens to this resource, the new watch is as quiet.
+        """
         seen: set[str] = set()
 
         def disturbs(head: ListHead) -> bool:
@@ -195,7 +206,9 @@ class Streamer(Worker):
                 return
             seen = {head.listing}
             await asyncio.sleep(QUIET_S)
-            if newer(head.listed_at, stream.end) and time.monotonic() - stream.heard_at >= QUIET_S:
+            is_quiet = newer(head.listed_at, stream.end) and time.monotonic() - stream.heard_at >= QUIET_S
+            if is_quiet and not (stream.is_answered and head.listing == stream.doubted):
+                stream.doubted = head.listing
                 return
 
     async def _take(self, stream: Stream, events: Sequence[WatchEvent], skew: Skew | None) -> None:
