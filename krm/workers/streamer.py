@@ -67,7 +67,7 @@ class Stream:
     is_answered: bool = False
     """Whether the API server has answered the watch that is open."""
     doubted: str = ""
-    """The list for which the watch was opened anew last."""
+    """Digest of the list for which the watch was opened anew last."""
 
 
 class Streamer(Worker):
@@ -192,7 +192,7 @@ class Streamer(Worker):
     async def _doubt(self, stream: Stream, installed: lists.InstalledLists) -> None:
         """Return when the watch must be opened anew: for another history, or silence while lists show new versions.
 
-        Once for each list: where nothing happens to this resource, the new watch is as quiet.
+        Once for all lists of the same rows: where nothing happens to this resource, the new watch is as quiet.
         """
         seen: set[str] = set()
 
@@ -207,8 +207,8 @@ class Streamer(Worker):
             seen = {head.listing}
             await asyncio.sleep(QUIET_S)
             is_quiet = newer(head.listed_at, stream.end) and time.monotonic() - stream.heard_at >= QUIET_S
-            if is_quiet and not (stream.is_answered and head.listing == stream.doubted):
-                stream.doubted = head.listing
+            if is_quiet and not (stream.is_answered and head.digest == stream.doubted):
+                stream.doubted = head.digest
                 return
 
     async def _take(self, stream: Stream, events: Sequence[WatchEvent], skew: Skew | None) -> None:

@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.timeout(120)
 
 
-async def test_a_quiet_watch_is_opened_anew_once_a_list(
+async def test_a_quiet_watch_is_opened_anew_once_for_the_same_rows(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streamer, "QUIET_S", 0.02)
@@ -29,7 +29,8 @@ async def test_a_quiet_watch_is_opened_anew_once_a_list(
         async def is_listed() -> bool:
             return (await chain.table().list_heads())[""].listed_at == version
 
+        watches = requests.total("watch", "pods")
         await wait_until(is_listed, 40, "a list that is newer than the stream")
-        watches, lists = requests.total("watch", "pods"), requests.total("list", "pods")
-        await wait_until(lambda: requests.total("list", "pods") >= lists + 3, 40, "three more lists")
-        assert 1 <= requests.total("watch", "pods") - watches <= 5
+        lists = requests.total("list", "pods")
+        await wait_until(lambda: requests.total("list", "pods") >= lists + 6, 40, "six more lists")
+        assert 1 <= requests.total("watch", "pods") - watches <= 3  # more than one where an answer takes its time
