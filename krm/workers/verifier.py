@@ -45,7 +45,7 @@ HELD_LOOKS: Final = 40
 """How often, ``HELD_LOOK_S`` apart, it is looked whether the table stands for the list before."""
 NOT_ACCEPTABLE: Final = 406
 SUSPICIOUS_ROWS: Final = 100
-"""A list that lost more than this many rows, and more than half, is read once more before it is believed."""
+"""A list that lost more than this many rows, and more than half, or all, is read once more before it is believed."""
 
 
 class _NotOfferedError(Exception):
@@ -119,7 +119,7 @@ class Verifier(Worker):
         epoch = await self._epoch(newest_history(heads.values()))
         same_history = before is not None and before.epoch == epoch
         known = await self._installed(scope, before) if same_history and not full else Known()
-        rows_before = before.rows if before is not None else 0
+        rows_before = before.rows if before is not None else None
         head, taken = await self._read_believable(scope, epoch, known, rows_before)
         if before is not None and same_history and self._rewound(head, before):
             epoch = _next_generation(epoch)
@@ -133,13 +133,16 @@ class Verifier(Worker):
         self._known[scope] = taken
         logger.debug("installed a list", extra={**self._names(), "rows": head.rows, "version": head.listed_at})
 
-    async def _read_believable(self, scope: str, epoch: str, known: Known, rows_before: int) -> tuple[ListHead, Known]:
-        """A list; where it lost most of its rows, the one that is read to confirm it."""
+    async def _read_believable(
+        self, scope: str, epoch: str, known: Known, rows_before: int | None
+    ) -> tuple[ListHead, Known]:
+        """A list; where it lost most of its rows, or all there may have been, the one that is read to confirm it."""
         head, taken = await self._read(scope, epoch, known)
         if not _implausible(rows_before, head.rows):
             return head, taken
-        logger.warning(
-            "the list lost most of its rows; reads it once more before believing it",
+        logger.log(
+            logging.INFO if rows_before is None else logging.WARNING,  # a kind of which there is nothing is no trouble
+            "the list has lost its rows, or has none; reads it once more before believing it",
             extra={**self._names(), "scope": scope, "rows": head.rows, "rows_before": rows_before},
         )
         return await self._read(scope, epoch, known)
@@ -305,7 +308,10 @@ def newest_history(heads: Iterable[ListHead]) -> ListHead | None:
     return max(heads, key=lambda head: int(head.epoch.rpartition("/")[2]), default=None)
 
 
-def _implausible(before: int, now: int) -> bool:
+def _implausible(before: int | None, now: int) -> bool:
+    """Whether a list may be wrong of which the list before, if one is known, had so many rows."""
+    if before is None or now == 0:  # Redis may have lost the list before, and nobody knows what it had
+        return now == 0 and before != 0
     return before - now > SUSPICIOUS_ROWS and now * 2 < before
 
 

@@ -42,3 +42,37 @@ async def test_a_list_of_a_new_history_is_confirmed_too(redis_url: str, tmp_path
         assert fault.happened == 1
         assert (await chain.table().list_heads())[""].rows >= 200
         await chain.converged()
+
+
+@pytest.mark.parametrize("rows", [20, 250])
+async def test_an_emptiness_is_confirmed_where_redis_has_lost_what_was_there(
+    redis_url: str, tmp_path: Path, rows: int
+) -> None:
+    async with running(redis_url, tmp_path, pods=rows, verify_interval_s=1.0) as chain:
+        await chain.converged()
+        there = len(chain.truth())
+        fault = chain.simulation.faults.add(FaultKind.EMPTY_LIST, resource="pods", count=1)
+        await chain.store.client.flushall()
+        await wait_until(lambda: fault.happened == 1, 40, "a list without rows")
+
+        async def is_listed() -> bool:
+            return "" in await chain.table().list_heads()
+
+        await wait_until(is_listed, 40, "a list")
+        assert (await chain.table().list_heads())[""].rows == there
+        await chain.converged()
+
+
+async def test_a_few_rows_that_vanish_are_confirmed_too(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, pods=20, verify_interval_s=1.0) as chain:
+        await chain.converged()
+        there = len(chain.truth())
+        before = (await chain.table().list_heads())[""].listing
+        fault = chain.simulation.faults.add(FaultKind.EMPTY_LIST, resource="pods", count=1)
+        await wait_until(lambda: fault.happened == 1, 40, "a list without rows")
+
+        async def another() -> bool:
+            return (await chain.table().list_heads())[""].listing != before
+
+        await wait_until(another, 40, "the next list")
+        assert (await chain.table().list_heads())[""].rows == there
