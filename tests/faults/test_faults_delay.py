@@ -78,7 +78,7 @@ async def test_f32(
         influx = answers(how)
         async with served(influx.application(), 0 if how != "down" else free_port) as url:
             asked = url if how != "down" else "http://127.0.0.1:9"
-            async with collecting(chain.table(), asked, timeout_s=30.0):
+            async with collecting(chain.table(), asked, timeout_s=30.0) as ill:
                 during_s = await events(chain, "ill")
                 await chain.converged()
 
@@ -91,15 +91,17 @@ async def test_f32(
         async with served(answers("well").application()) as url, collecting(chain.table(), url) as collector:
             await emptied(chain.table())
             written = collector.status.written
+        settled = ill.status.written + ill.status.rejected  # what InfluxDB refused for good
 
         async def lost() -> int:
             counted = (await chain.table().statuses())["streamer"].samples_lost
-            return counted if counted + written >= EVENTS else 0
+            return counted if counted + written + settled >= EVENTS else 0
 
         counted = await wait_until(lost, 30, "what was lost is counted")
         assert waiting <= KEPT
         assert waiting == written
-        assert counted + written == EVENTS
+        # What is dropped from the log while a collector has it in hand is counted by both.
+        assert EVENTS <= counted + written + settled <= EVENTS + settled
         later_s = statistics.median(during_s) - statistics.median(before_s)
         figures.times += EVENTS
         figures.note(later_ms=later_s * 1000, samples_lost=float(counted or 0))
