@@ -159,7 +159,7 @@ async def test_f6(figures: Figures, tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["500", "503", "504", "429", "unknown type"])
 async def test_f7(figures: Figures, tmp_path: Path, what: str) -> None:
     figures.name("F7", "errors in the stream, 429, events of an unknown type")
-    async with lab.running(tmp_path, figures, interval_s=60) as it:
+    async with lab.running(tmp_path, figures, interval_s=600) as it:
         lists = it.simulation.requests.total("list", "pods")
         if what == "unknown type":
             it.simulation.faults.add(FaultKind.UNKNOWN_TYPE, resource="pods", count=2)
