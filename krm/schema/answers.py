@@ -158,10 +158,10 @@ async def connection(
     if guest is not None and await guest.meet():
         await wait(context, resource, given)  # the others took their time
     # From here on in one turn of the event loop: the version must not be newer than the rows.
-    scopes.cached(context, resource, query.namespaces)
+    as_of = context.source.freshness(resource)
+    scopes.cached(resource, query.namespaces, as_of.namespaces)
     related.begin()
     replica = context.source.get(resource)
-    as_of = context.source.freshness(resource)
     position = context.source.position(resource)
     others = [context.source.position(other) for other in matched.related(resource, query)]
     page = await lists.answer(replica, query, scope, related)
@@ -214,7 +214,8 @@ async def single(context: Context, resource: Resource, given: Mapping[str, Any],
     related = await context.related()
     if await guest.meet():
         replica = await wait(context, resource, given)
-    scopes.cached(context, resource, None if namespace is None else frozenset((namespace,)))
+    if namespace is not None:
+        scopes.cached(resource, frozenset((namespace,)), context.source.freshness(resource).namespaces)
     related.begin()
     row = replica.get(namespace or "", name)
     return None if row is None else Node(replica, row)

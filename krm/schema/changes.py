@@ -104,7 +104,7 @@ async def connection(context: Context, given: Mapping[str, Any]) -> Connection:
     )
     await context.related()
     replica = await context.source.wait(resource)
-    scopes.cached(context, resource, query.namespaces)
+    scopes.cached(resource, query.namespaces, context.source.freshness(resource).namespaces)
     question = pages.question("changes", lists.question(replica, query).hex(), given.get("since"))
     after = _after(given.get("after"), question)
     fresh = answers.freshness_type(context, resource)

@@ -348,7 +348,7 @@ async def subscribe(context: Context, resource: Resource, given: Mapping[str, An
     query = answers.list_query(context, resource, given)
     watch = Watch(await scopes.watched(context, resource, query.namespaces), query.namespaces, context.rights.renewed_s)
     await answers.wait(context, resource, given)
-    scopes.cached(context, resource, query.namespaces)
+    scopes.cached(resource, query.namespaces, context.source.freshness(resource).namespaces)
     await context.related()
     subscription = Subscription(context, resource, query, watch)
     async with aclosing(subscription.events(given.get("resume_token"))) as events:

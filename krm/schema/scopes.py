@@ -41,12 +41,12 @@ def _checked(verb: str, resource: Resource, scope: Scope, named: Named) -> Scope
     return scope
 
 
-def cached(context: Context, resource: Resource, named: Named) -> None:
+def cached(resource: Resource, named: Named, held: frozenset[str] | None) -> None:
     """Refuses named namespaces of which there are no lists: nothing is known of them, which is not "nothing is there".
 
-    To be asked after the caller's rights. Raises ``AnswerError`` NOT_READY.
+    ``held``: those of which there are, None for all. To be asked after the caller's rights. Raises ``AnswerError``
+    NOT_READY.
     """
-    held = context.source.freshness(resource).namespaces
     unknown = frozenset[str]() if named is None or held is None or not resource.namespaced else named - held
     if unknown:
         raise AnswerError(
